@@ -1,0 +1,52 @@
+import CSystemd
+import Glibc
+
+/// The service manager's side of the daemon: sd_notify(3) and sd_listen_fds(3). Without systemd every call is quietly
+/// without effect.
+public enum ServiceManager {
+    /// A socket that systemd listens on for us.
+    public struct PassedSocket: Sendable {
+        /// Listening, close-on-exec.
+        public let descriptor: CInt
+        /// `FileDescriptorName=` of its unit.
+        public let name: String
+    }
+
+    /// Sends a state to the service manager, as sd_notify(3) words it: `READY=1`, `STATUS=…`, `STOPPING=1`.
+    public static func notify(_ state: String) {
+        sd_notify(0, state)
+    }
+
+    /// The sockets that systemd passed, close-on-exec; read once, for the environment that names them is cleared.
+    public static func passedSockets() -> [PassedSocket] {
+        var names: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
+        let count = sd_listen_fds_with_names(1, &names)
+        guard count > 0 else { return [] }
+        defer {
+            for index in 0..<Int(count) { free(names?[index]) }
+            free(names)
+        }
+        return (0..<Int(count)).map { index in
+            PassedSocket(
+                descriptor: SD_LISTEN_FDS_START + CInt(index),
+                name: names?[index].map { String(cString: $0) } ?? "unknown")
+        }
+    }
+
+    /// The unit that a process belongs to (sd_pid_get_unit(3)), or nil. For a record, never for a decision: the pid may
+    /// be another process's by now.
+    public static func unit(ofProcess pid: Int32) -> String? {
+        var unit: UnsafeMutablePointer<CChar>?
+        guard pid > 0, sd_pid_get_unit(pid, &unit) >= 0, let unit else { return nil }
+        defer { free(unit) }
+        return String(cString: unit)
+    }
+
+    /// Whether standard error goes straight to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+    public static var standardErrorIsJournal: Bool {
+        guard let stream = getenv("JOURNAL_STREAM") else { return false }
+        var status = stat()
+        guard fstat(STDERR_FILENO, &status) == 0 else { return false }
+        return String(cString: stream) == "\(status.st_dev):\(status.st_ino)"
+    }
+}

@@ -1,0 +1,71 @@
+/// An application's identity for as long as it is registered: a version 4 UUID (RFC 9562), lower case.
+@frozen
+public struct RegistrationID: Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
+    /// The first eight bytes, big-endian.
+    public let high: UInt64
+    /// The last eight bytes, big-endian.
+    public let low: UInt64
+
+    /// Bytes that `write(to:)` writes.
+    public static let textLength = 36
+
+    /// Takes the sixteen bytes as two big-endian words.
+    @inlinable
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// Draws a version 4 UUID.
+    /// - Throws: what the source throws.
+    public static func random(from source: some RandomSource) throws -> RegistrationID {
+        var words: (UInt64, UInt64) = (0, 0)
+        try withUnsafeMutableBytes(of: &words) { try source.fill($0) }
+        // RFC 9562, 5.4: four bits of version, two of variant; the other 122 are random.
+        return RegistrationID(
+            high: words.0 & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: words.1 & 0x3FFF_FFFF_FFFF_FFFF | 1 << 63)
+    }
+
+    /// Reads exactly the form that `write(to:)` writes.
+    public init?(text: String) {
+        guard text.utf8.count == Self.textLength else { return nil }
+        var words: (high: UInt64, low: UInt64) = (0, 0)
+        for (offset, byte) in text.utf8.enumerated() {
+            if Self.isDash(offset) {
+                guard byte == UInt8(ascii: "-") else { return nil }
+                continue
+            }
+            guard let digit = Hex.value(byte) else { return nil }
+            words.high = words.high << 4 | words.low >> 60
+            words.low = words.low << 4 | UInt64(digit)
+        }
+        self.init(high: words.high, low: words.low)
+    }
+
+    /// Writes the 36 bytes of text.
+    public func write(to text: UnsafeMutablePointer<UInt8>) {
+        var written = 0
+        for offset in 0..<Self.textLength {
+            if Self.isDash(offset) {
+                text[offset] = UInt8(ascii: "-")
+                continue
+            }
+            let word = written < 16 ? high : low
+            text[offset] = Hex.digit(UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * (written & 15))) & 15)
+            written += 1
+        }
+    }
+
+    /// 36 bytes of text.
+    public var description: String {
+        String(unsafeUninitializedCapacity: Self.textLength) { buffer in
+            guard let base = buffer.baseAddress else { return 0 }
+            write(to: base)
+            return Self.textLength
+        }
+    }
+
+    private static func isDash(_ offset: Int) -> Bool {
+        offset == 8 || offset == 13 || offset == 18 || offset == 23
+    }
+}

@@ -1,0 +1,146 @@
+public import TokenModel
+
+extension ByteWriter {
+    /// Writes a comma where a value or a member stands before, then `"name":`. The name needs no escapes.
+    @inlinable
+    public func appendKey(_ name: StaticString) {
+        appendSeparator()
+        append(UInt8(ascii: "\""))
+        append(name)
+        append("\":")
+    }
+
+    /// Writes a comma unless a container has just been opened: before each element of an array.
+    @inlinable
+    public func appendSeparator() {
+        guard let last = bytes.last else { return }
+        if last != UInt8(ascii: "{"), last != UInt8(ascii: "["), last != UInt8(ascii: ":") { append(UInt8(ascii: ",")) }
+    }
+
+    /// Writes a JSON string of UTF-8 bytes. What is not UTF-8 becomes U+FFFD.
+    public func appendJSONString(_ text: UnsafeRawBufferPointer) {
+        append(UInt8(ascii: "\""))
+        if let base = text.baseAddress?.assumingMemoryBound(to: UInt8.self) { appendEscaped(base, count: text.count) }
+        append(UInt8(ascii: "\""))
+    }
+
+    /// Writes a JSON string.
+    public func appendJSONString(_ text: String) {
+        var text = text
+        text.withUTF8 { appendJSONString(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// Writes a JSON string.
+    public func appendJSONString(_ text: StaticString) { appendJSONString(text.rawBytes) }
+
+    /// Writes a number.
+    public func appendInteger(_ value: Int64) {
+        append(room: 20) { target in
+            guard value != 0 else {
+                target[0] = UInt8(ascii: "0")
+                return 1
+            }
+            var length = value < 0 ? 1 : 0
+            var rest = value.magnitude
+            var counting = rest
+            while counting > 0 {
+                length += 1
+                counting /= 10
+            }
+            var position = length
+            while rest > 0 {
+                position -= 1
+                target[position] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
+            }
+            if value < 0 { target[0] = UInt8(ascii: "-") }
+            return length
+        }
+    }
+
+    /// Writes `true` or `false`.
+    @inlinable
+    public func append(_ value: Bool) { append(value ? "true" : "false") }
+
+    /// Writes a time as a JSON string, `"2025-05-24T18:18:22.265Z"`.
+    @inlinable
+    public func append(_ instant: Instant) {
+        appendQuoted(Instant.textLength) { instant.write(to: $0) }
+    }
+
+    /// Writes a fingerprint as a JSON string.
+    @inlinable
+    public func append(_ fingerprint: Fingerprint) {
+        appendQuoted(Fingerprint.textLength) { fingerprint.write(to: $0) }
+    }
+
+    /// Writes a registration's id as a JSON string.
+    @inlinable
+    public func append(_ id: RegistrationID) {
+        appendQuoted(RegistrationID.textLength) { id.write(to: $0) }
+    }
+
+    @usableFromInline
+    @inline(__always)
+    func appendQuoted(_ length: Int, _ write: (UnsafeMutablePointer<UInt8>) -> Void) {
+        append(room: length + 2) { target in
+            target[0] = UInt8(ascii: "\"")
+            write(target + 1)
+            target[length + 1] = UInt8(ascii: "\"")
+            return length + 2
+        }
+    }
+
+    /// Copies runs of bytes that stand for themselves, and writes the rest by RFC 8259, section 7.
+    private func appendEscaped(_ base: UnsafePointer<UInt8>, count: Int) {
+        var runStart = 0
+        var position = 0
+        func flush() { append(UnsafeRawBufferPointer(start: base + runStart, count: position - runStart)) }
+        while position < count {
+            if position + 8 <= count {
+                let word = UnsafeRawPointer(base + position).loadUnaligned(as: UInt64.self)
+                let stops = StringWord.stops(UInt64(littleEndian: word))
+                if stops == 0 {
+                    position += 8
+                    continue
+                }
+                position += StringWord.firstIndex(stops)
+            }
+            let byte = base[position]
+            if byte >= 0x80 {
+                let length = StrictUTF8.length(at: base + position, room: count - position)
+                if length == 0 {
+                    flush()
+                    append("\u{FFFD}")
+                    runStart = position + 1
+                }
+                position += max(length, 1)
+            } else if byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
+                flush()
+                appendEscape(byte)
+                position += 1
+                runStart = position
+            } else {
+                position += 1
+            }
+        }
+        flush()
+    }
+
+    private func appendEscape(_ byte: UInt8) {
+        switch byte {
+        case UInt8(ascii: "\""): append("\\\"")
+        case UInt8(ascii: "\\"): append("\\\\")
+        case 0x08: append("\\b")
+        case 0x09: append("\\t")
+        case 0x0A: append("\\n")
+        case 0x0C: append("\\f")
+        case 0x0D: append("\\r")
+        default:
+            let digits: StaticString = "0123456789abcdef"
+            append("\\u00")
+            append(digits.utf8Start[Int(byte >> 4)])
+            append(digits.utf8Start[Int(byte & 15)])
+        }
+    }
+}

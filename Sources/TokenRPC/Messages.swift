@@ -1,0 +1,100 @@
+// Messages are written without their LF, so that they may be entries of a batch: `appendLineFeed` ends a line.
+extension ByteWriter {
+    /// Begins an answer: `{"jsonrpc":"2.0","id":ID,"result":`. The result follows, then `appendResultTail`.
+    /// - Parameter id: the id's bytes as they came (`JSONReader.bytes(of:)`).
+    @inlinable
+    public func appendResultHead(id: UnsafeRawBufferPointer) {
+        reserve(64 + id.count)
+        append(#"{"jsonrpc":"2.0","id":"#)
+        append(id)
+        append(#","result":"#)
+    }
+
+    /// Ends an answer: `}`.
+    @inlinable
+    public func appendResultTail() { append(UInt8(ascii: "}")) }
+
+    /// Ends a line.
+    @inlinable
+    public func appendLineFeed() { append(UInt8(ascii: "\n")) }
+
+    /// Writes an error answer: `{"jsonrpc":"2.0","id":ID,"error":{"code":C,"message":M,"data":{"reason":R}}}`.
+    /// - Parameters:
+    ///   - id: the id's bytes as they came.
+    ///   - error: code, reason and sentence.
+    ///   - message: a sentence that says more than the error's own; no secret.
+    ///   - data: writes further members of `data`, each with `appendKey` and a value.
+    public func appendError(
+        id: UnsafeRawBufferPointer, _ error: WireError, message: String? = nil, data: (ByteWriter) -> Void = { _ in }
+    ) {
+        append(#"{"jsonrpc":"2.0","id":"#)
+        append(id)
+        append(#","error":"#)
+        appendErrorObject(error, message: message, data: data)
+        append(UInt8(ascii: "}"))
+    }
+
+    /// Writes an error's object alone, as notifications of the method `error` carry it.
+    public func appendErrorObject(
+        _ error: WireError, message: String? = nil, data: (ByteWriter) -> Void = { _ in }
+    ) {
+        append(#"{"code":"#)
+        appendInteger(Int64(error.code.rawValue))
+        append(#","message":"#)
+        if let message { appendJSONString(message) } else { appendJSONString(error.message) }
+        append(#","data":{"reason":"#)
+        appendJSONString(error.reason)
+        data(self)
+        append("}}")
+    }
+
+    /// Writes -32602 with `data.param`.
+    public func appendError(id: UnsafeRawBufferPointer, _ problem: InvalidParams) {
+        appendError(id: id, WireError(.invalidParams), message: problem.sentence) { writer in
+            writer.appendKey(Wire.ErrorData.param)
+            writer.appendJSONString(problem.param)
+        }
+    }
+
+    /// Writes the answer to a line that was refused as a whole, with id null and the limit that it broke.
+    public func appendRefusal(_ error: WireError) {
+        appendError(id: ("null" as StaticString).rawBytes, error) { writer in
+            if error == .lineTooLong {
+                writer.appendKey(Wire.ErrorData.maxLineBytes)
+                writer.appendInteger(Int64(Wire.maxLineBytes))
+            } else if error == .batchTooLarge {
+                writer.appendKey(Wire.ErrorData.maxBatch)
+                writer.appendInteger(Int64(Wire.maxBatch))
+            }
+        }
+    }
+
+    /// Begins a notification: `{"jsonrpc":"2.0","method":NAME,"params":`. The params follow, then `appendResultTail`.
+    public func appendNotificationHead(_ name: StaticString) {
+        append(#"{"jsonrpc":"2.0","method":"#)
+        appendJSONString(name)
+        append(#","params":"#)
+    }
+
+    /// Writes a request, or a part of a batch.
+    /// - Parameters:
+    ///   - id: a number that the answer brings back.
+    ///   - method: its name.
+    ///   - params: writes an object; nil leaves params out.
+    public func appendRequest(id: Int64, method: String, params: ((ByteWriter) -> Void)? = nil) {
+        append(#"{"jsonrpc":"2.0","id":"#)
+        appendInteger(id)
+        append(#","method":"#)
+        appendJSONString(method)
+        if let params {
+            append(#","params":"#)
+            params(self)
+        }
+        append(UInt8(ascii: "}"))
+    }
+
+    /// Writes a request for a method of this contract.
+    public func appendRequest(id: Int64, _ method: Method, params: ((ByteWriter) -> Void)? = nil) {
+        appendRequest(id: id, method: "\(method.name)", params: params)
+    }
+}

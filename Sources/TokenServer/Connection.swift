@@ -1,0 +1,97 @@
+import CLinux
+import Glibc
+import TokenModel
+import TokenRPC
+
+/// One caller's connection. Owned by one event loop and touched only on its thread.
+final class Connection {
+    /// Whether the name behind the uid is known. Until then nothing is read.
+    enum Naming {
+        case looking
+        case known(Caller)
+        /// NSS could not say; asked again with the next bytes that come.
+        case failed
+    }
+
+    /// A mutation in the writer's queue, whose answer is due at this place.
+    struct DueAnswer {
+        let position: UInt64
+        /// The request's id as it was sent, or nil for a notification.
+        let id: [UInt8]?
+    }
+
+    let id: UInt64
+    let descriptor: CInt
+    let credentials: PeerCredentials
+    var naming = Naming.looking
+
+    var input = InputBuffer()
+    var scanner = LineScanner()
+    /// When it is closed unless the line that was begun ends, or the last answers are read, by then; in
+    /// CLOCK_MONOTONIC's milliseconds.
+    var deadline: Int64?
+    /// The next line cannot be taken before an answer is made or read; nothing more is read meanwhile.
+    var isBlocked = false
+    /// The caller sends no more.
+    var inputEnded = false
+
+    /// Answers that are not sent yet; nil while there are none, as it is for most connections most of the time.
+    var output: ByteWriter?
+    var sentBytes = 0
+    /// What waits in `output` holds a token, and is wiped when it was sent.
+    var outputHoldsSecret = false
+    /// Nobody reads the answers any more; they are thrown away, what was asked is still done.
+    var outputBroken = false
+
+    /// Mutations in flight, in their order.
+    var due: [DueAnswer] = []
+    var firstDue = 0
+    var nextPosition: UInt64 = 0
+    /// A `list`, `status` or `watch` on the worker thread: its request's id, or nil inside for a notification.
+    var blockingRead: BlockingRead?
+    /// The batch that is being worked on.
+    var batch: Batch?
+    var watch: Watch?
+
+    /// Closed as soon as what it is owed was sent.
+    var isClosing = false
+    var isClosed = false
+    /// Marked while a delivery is worked on, so that its answers leave in one write.
+    var isTouched = false
+    var interest: UInt32 = 0
+    var isRegistered = false
+    var peerHungUp = false
+
+    struct BlockingRead {
+        let id: [UInt8]?
+    }
+
+    init(id: UInt64, descriptor: CInt, credentials: PeerCredentials) {
+        self.id = id
+        self.descriptor = descriptor
+        self.credentials = credentials
+    }
+
+    var caller: Caller? {
+        if case .known(let caller) = naming { caller } else { nil }
+    }
+
+    var mutationsInFlight: Int { due.count - firstDue }
+
+    /// Nothing that was taken waits for its answer to be made, so that the next may be written.
+    var isIdle: Bool { mutationsInFlight == 0 && blockingRead == nil }
+
+    var backlogBytes: Int { (output?.count ?? 0) - sentBytes }
+
+    /// Takes the first due answer off.
+    func takeDue(_ position: UInt64) -> DueAnswer {
+        let first = due[firstDue]
+        precondition(first.position == position, "answers come in the order of the requests")
+        firstDue += 1
+        if firstDue == due.count {
+            due.removeAll(keepingCapacity: true)
+            firstDue = 0
+        }
+        return first
+    }
+}

@@ -1,0 +1,170 @@
+import CLinux
+import Glibc
+import Logging
+import TokenModel
+import TokenRPC
+
+/// A connection's bytes, in and out.
+extension EventLoop {
+    func adopt(_ connection: Connection) {
+        connections[connection.id] = connection
+        connection.isRegistered = false
+        identify(connection)
+        guard !connection.isClosed else { return }
+        updateInterest(connection)
+        if drainDeadline != nil { drain(connection) }
+    }
+
+    /// Finds out who the uid is, at once where it is remembered.
+    private func identify(_ connection: Connection) {
+        let uid = connection.credentials.uid
+        if let identity = services.names.known(uid, now: MonotonicClock.milliseconds) {
+            connection.naming = .known(connection.credentials.caller(identity, ownUID: services.settings.ownUID))
+            return
+        }
+        connection.naming = .looking
+        let id = connection.id
+        services.names.look(up: uid) { [inbox] identity in
+            inbox.put(.identified(connection: id, identity))
+        }
+    }
+
+    func identified(_ connection: Connection, _ identity: Identity?) {
+        if let identity {
+            connection.naming = .known(connection.credentials.caller(identity, ownUID: services.settings.ownUID))
+        } else {
+            services.logger.warning(
+                "the user of a connection could not be looked up; its requests are refused for now",
+                metadata: ["uid": "\(connection.credentials.uid)"])
+            connection.naming = .failed
+        }
+        advanceStored(connection)
+        settle(connection)
+    }
+
+    func ready(_ connection: Connection, _ events: UInt32) {
+        guard !connection.isClosed else { return }
+        if events & (EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0 {
+            connection.peerHungUp = true
+        }
+        let canRead = !connection.isBlocked && !connection.inputEnded && !connection.isClosing && !connection.isLooking
+        if canRead, events & (EPOLLIN.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0 {
+            receiveBytes(connection)
+        }
+        settle(connection)
+    }
+
+    private func receiveBytes(_ connection: Connection) {
+        let count = read(connection.descriptor, chunk.baseAddress, chunk.count)
+        if count > 0 {
+            let bytes = UnsafeRawBufferPointer(rebasing: chunk[..<count])
+            defer { if let base = chunk.baseAddress { explicit_bzero(base, count) } }
+            if connection.askAgain {
+                connection.input.append(bytes)
+                identify(connection)
+                return advanceStored(connection)
+            }
+            if connection.input.count > 0 {
+                connection.input.append(bytes)
+                advanceStored(connection)
+            } else {
+                // The usual way: lines are taken straight from where they were received.
+                let taken = advance(connection, bytes)
+                if !connection.isClosed { connection.input.append(UnsafeRawBufferPointer(rebasing: bytes[taken...])) }
+            }
+        } else if count == 0 {
+            connection.inputEnded = true
+        } else if errno != EAGAIN && errno != EINTR {
+            close(connection)
+        }
+    }
+
+    /// Goes on with what has been received and could not be taken before.
+    func advanceStored(_ connection: Connection) {
+        guard !connection.isClosed, !connection.isLooking else { return }
+        let taken = advance(connection, connection.input.bytes)
+        if !connection.isClosed { connection.input.removeFirst(taken) }
+    }
+
+    /// Sends what there is to send, goes on where that made room, and closes what has ended.
+    func settle(_ connection: Connection) {
+        guard !connection.isClosed else { return }
+        while true {
+            let wasFull = connection.backlogBytes >= Bounds.outputHighWaterBytes
+            flush(connection)
+            guard wasFull, connection.isBlocked, connection.backlogBytes < Bounds.outputHighWaterBytes else { break }
+            advanceStored(connection)
+            if connection.isClosed { return }
+        }
+        if connection.isClosing || connection.hasNothingLeftToAsk,
+            connection.backlogBytes == 0 || connection.outputBroken
+        {
+            // What was begun and not ended at the end of file is not a request.
+            return close(connection)
+        }
+        if connection.isClosing, connection.deadline == nil { setDeadline(connection) }
+        updateInterest(connection)
+        catchUp(connection)
+    }
+
+    func flush(_ connection: Connection) {
+        guard let output = connection.output else { return }
+        while connection.sentBytes < output.count, !connection.outputBroken {
+            let count = send(
+                connection.descriptor, output.bytes.baseAddress.map { $0 + connection.sentBytes },
+                output.count - connection.sentBytes, CInt(MSG_NOSIGNAL))
+            if count >= 0 {
+                connection.sentBytes += count
+            } else if errno == EAGAIN {
+                return compact(connection, output)
+            } else if errno != EINTR {
+                connection.outputBroken = true
+            }
+        }
+        recycle(connection)
+    }
+
+    /// What was sent need not be kept; moved only where it is much, so that a slow caller costs no quadratic copying.
+    private func compact(_ connection: Connection, _ output: ByteWriter) {
+        guard connection.sentBytes >= Bounds.outputHighWaterBytes, connection.sentBytes * 2 >= output.count else {
+            return
+        }
+        output.removeFirst(connection.sentBytes)
+        connection.sentBytes = 0
+    }
+
+    /// Gives a connection's writer back, wiped where it held a secret.
+    func recycle(_ connection: Connection) {
+        guard let output = connection.output else { return }
+        output.removeAll(wiping: connection.outputHoldsSecret)
+        connection.output = nil
+        connection.outputHoldsSecret = false
+        connection.sentBytes = 0
+        let isSmall = output.capacity <= 4 * Bounds.outputHighWaterBytes
+        if isSmall, spareWriters.count < Bounds.eventsPerWait { spareWriters.append(output) }
+    }
+
+    /// Where a connection's answers are written.
+    func writer(of connection: Connection) -> ByteWriter {
+        if let output = connection.output { return output }
+        let output = spareWriters.popLast() ?? ByteWriter()
+        connection.output = output
+        return output
+    }
+}
+
+extension Connection {
+    /// The caller sends no more, and all that it sent has its answer. One that watches has more to hear until it hangs up.
+    fileprivate var hasNothingLeftToAsk: Bool {
+        inputEnded && isIdle && batch == nil && !isBlocked && !isLooking && (watch == nil || peerHungUp)
+    }
+
+    var isLooking: Bool {
+        if case .looking = naming { true } else { false }
+    }
+
+    /// NSS failed before, and now there is something to ask it for again.
+    var askAgain: Bool {
+        if case .failed = naming { true } else { false }
+    }
+}

@@ -1,0 +1,253 @@
+import Glibc
+import Logging
+import TokenModel
+import TokenRPC
+
+/// Lines, messages, answers. A request is taken only when its answer can be put in its place: what must wait for the
+/// answers before it stays in the buffer, and then nothing more is read from that caller.
+extension EventLoop {
+    /// How far a request came.
+    enum Progress {
+        /// Its answer is written, or there is none to write.
+        case done
+        /// It is with the writer or the worker; what may follow it may go on.
+        case inFlight
+        /// It has to wait for those before it.
+        case mustWait
+    }
+
+    /// Takes lines from the front of `bytes` for as long as they can be taken.
+    /// - Returns: how many bytes were taken.
+    func advance(_ connection: Connection, _ bytes: UnsafeRawBufferPointer) -> Int {
+        var offset = 0
+        connection.isBlocked = false
+        while !connection.isClosing, !connection.isClosed {
+            guard connection.backlogBytes < Bounds.outputHighWaterBytes else { return block(connection, offset) }
+            if let batch = connection.batch {
+                guard advance(connection, batch) else { return block(connection, offset) }
+                continue
+            }
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
+            switch connection.scanner.next(rest) {
+            case .needsMore:
+                notePartialLine(connection, isBegun: !rest.isEmpty)
+                return offset
+            case .tooLong:
+                guard connection.isIdle else { return block(connection, offset) }
+                failure(connection, Self.nullID, MethodFailure.lineTooLong)
+                connection.isClosing = true
+            case .line(let length):
+                guard take(connection, UnsafeRawBufferPointer(rebasing: rest[..<length])) else {
+                    return block(connection, offset)
+                }
+                connection.scanner.consume()
+                connection.deadline = nil
+                offset += length
+            }
+        }
+        return bytes.count
+    }
+
+    private static let nullID = Array("null".utf8)
+
+    /// Time in which the daemon does not read is not the caller's.
+    private func block(_ connection: Connection, _ offset: Int) -> Int {
+        connection.isBlocked = true
+        connection.deadline = nil
+        return offset
+    }
+
+    private func notePartialLine(_ connection: Connection, isBegun: Bool) {
+        guard isBegun else {
+            connection.deadline = nil
+            return
+        }
+        if connection.deadline == nil { setDeadline(connection) }
+    }
+
+    /// Takes one line, its LF included.
+    /// - Returns: false where it has to wait.
+    private func take(_ connection: Connection, _ line: UnsafeRawBufferPointer) -> Bool {
+        switch readLine(line, with: reader) {
+        case .blank:
+            return true
+        case .refused(let problem):
+            guard connection.isIdle else { return false }
+            failure(connection, Self.nullID, MethodFailure(problem))
+            return true
+        case .single(let request):
+            let room = Wire.maxAnswerBytes - Bounds.batchEntryReserveBytes
+            return perform(connection, request, reader, room: room) != .mustWait
+        case .batch:
+            // Its answers are one line, so those before it come first.
+            guard connection.isIdle else { return false }
+            connection.batch = Batch(copying: line)
+            return true
+        }
+    }
+
+    /// Goes on with a batch.
+    /// - Returns: false where an entry has to wait.
+    private func advance(_ connection: Connection, _ batch: Batch) -> Bool {
+        while let request = batch.current {
+            switch perform(connection, request, batch.reader, room: batch.room) {
+            case .mustWait: return false
+            case .done, .inFlight: batch.step()
+            }
+            if connection.isClosed { return true }
+        }
+        guard connection.isIdle else { return false }
+        connection.batch = nil
+        connection.outputHoldsSecret = connection.outputHoldsSecret || batch.holdsSecret
+        batch.finish(into: writer(of: connection))
+        return true
+    }
+
+    /// Does one request, or hands it on.
+    private func perform(
+        _ connection: Connection, _ request: RequestView, _ reader: JSONReader, room: Int
+    ) -> Progress {
+        if let problem = request.problem {
+            guard connection.isIdle else { return .mustWait }
+            if let id = request.id { failure(connection, reader.bytes(of: id), MethodFailure(problem)) }
+            return .done
+        }
+        guard let method = request.method else { return .done }
+        if method.returnsCredentials, request.id == nil {
+            services.logger.notice(
+                "a method that returns credentials came as a notification and was not executed",
+                metadata: ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+            return .done
+        }
+        let row = MethodRow.table[method.rawValue]
+        var params = ParamsReader(reader, request.params)
+        let context = MethodContext(loop: self, connection: connection)
+        do {
+            switch row.work {
+            case .immediate(let handler):
+                guard connection.isIdle else { return .mustWait }
+                return try performNow(context, row, request, reader, room: room) { writer in
+                    try handler(context, &params, writer)
+                }
+            case .mutation(let handler):
+                guard connection.blockingRead == nil, connection.mutationsInFlight < Bounds.mutationsInFlight else {
+                    return .mustWait
+                }
+                try requireName(context, row)
+                let command = try handler(context, &params)
+                try submit(context, command, request, reader, room: room)
+                return .inFlight
+            case .blocking(let handler):
+                guard connection.isIdle else { return .mustWait }
+                try requireName(context, row)
+                start(context, try handler(context, &params, room), request, reader)
+                return .inFlight
+            }
+        } catch {
+            // The place of this answer is behind those that are in flight. Nothing was done, so it is asked again then.
+            guard connection.isIdle else { return .mustWait }
+            if let id = request.id { failure(connection, reader.bytes(of: id), MethodFailure(thrown: error)) }
+            return .done
+        }
+    }
+
+    private func requireName(_ context: MethodContext, _ row: MethodRow) throws {
+        switch row.access {
+        case .everyone: break
+        case .named: _ = try context.caller
+        case .administrators:
+            guard try context.caller.isAdministrator else { throw MethodFailure.administratorsOnly }
+        }
+    }
+
+    private func performNow(
+        _ context: MethodContext, _ row: MethodRow, _ request: RequestView, _ reader: JSONReader, room: Int,
+        _ write: (ByteWriter) throws -> Void
+    ) throws -> Progress {
+        try requireName(context, row)
+        guard room >= Bounds.smallResultBytes else { throw MethodFailure.answerFull }
+        let connection = context.connection
+        let writer = connection.batch?.answers ?? writer(of: connection)
+        let mark = writer.count
+        if let id = request.id {
+            beginAnswer(connection, writer)
+            writer.appendResultHead(id: reader.bytes(of: id))
+        }
+        do {
+            try write(writer)
+        } catch {
+            writer.truncate(to: mark)
+            throw error
+        }
+        if request.id == nil {
+            writer.truncate(to: mark)
+        } else {
+            endAnswer(connection, writer)
+        }
+        return .done
+    }
+
+    private func submit(
+        _ context: MethodContext, _ command: Command, _ request: RequestView, _ reader: JSONReader, room: Int
+    ) throws {
+        let connection = context.connection
+        let inFlightBytes = connection.mutationsInFlight * Bounds.smallResultBytes
+        guard room - inFlightBytes >= Bounds.smallResultBytes else { throw MethodFailure.answerFull }
+        let caller = try context.caller
+        if !caller.isAdministrator, let milliseconds = services.accounting.takeMutation(uid: caller.uid) {
+            throw MethodFailure(.rateLimited, details: [.retryAfterMilliseconds(milliseconds)])
+        }
+        let position = connection.nextPosition
+        let ticket = Mutation.Ticket(loop: index, connection: connection.id, position: position)
+        switch services.ledger.submit(Mutation(command: command, caller: caller, ticket: ticket)) {
+        case .accepted:
+            connection.nextPosition += 1
+            connection.due.append(
+                Connection.DueAnswer(position: position, id: request.id.map { Array(reader.bytes(of: $0)) }))
+        case .full: throw MethodFailure.queueFull
+        case .closed: throw MethodFailure(.shuttingDown)
+        }
+    }
+
+    private func start(
+        _ context: MethodContext, _ work: @escaping BlockingWork, _ request: RequestView, _ reader: JSONReader
+    ) {
+        let connection = context.connection
+        connection.blockingRead = Connection.BlockingRead(id: request.id.map { Array(reader.bytes(of: $0)) })
+        let (inbox, id) = (inbox, connection.id)
+        services.reads.submit { inbox.put(.finished(connection: id, work())) }
+    }
+
+    // MARK: Answers
+
+    /// Writes a result in its place; nothing for a notification.
+    func result(_ connection: Connection, _ id: [UInt8]?, _ write: (ByteWriter) -> Void) {
+        guard let id else { return }
+        let writer = connection.batch?.answers ?? writer(of: connection)
+        beginAnswer(connection, writer)
+        id.withUnsafeBytes { writer.appendResultHead(id: $0) }
+        write(writer)
+        endAnswer(connection, writer)
+    }
+
+    func failure(_ connection: Connection, _ id: [UInt8]?, _ failed: MethodFailure) {
+        guard let id else { return }
+        id.withUnsafeBytes { failure(connection, $0, failed) }
+    }
+
+    private func failure(_ connection: Connection, _ id: UnsafeRawBufferPointer, _ failed: MethodFailure) {
+        let writer = connection.batch?.answers ?? writer(of: connection)
+        beginAnswer(connection, writer)
+        failed.write(to: writer, id: id)
+        if connection.batch == nil { writer.append(UInt8(ascii: "\n")) }
+    }
+
+    private func beginAnswer(_ connection: Connection, _ writer: ByteWriter) {
+        if connection.batch != nil, writer.count > 0 { writer.append(UInt8(ascii: ",")) }
+    }
+
+    private func endAnswer(_ connection: Connection, _ writer: ByteWriter) {
+        writer.append(UInt8(ascii: "}"))
+        if connection.batch == nil { writer.append(UInt8(ascii: "\n")) }
+    }
+}

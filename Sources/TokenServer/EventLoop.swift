@@ -1,0 +1,230 @@
+import CLinux
+import Glibc
+import Logging
+import TokenModel
+import TokenRPC
+
+/// One thread, one epoll(7): reads requests of its connections, answers what memory can answer, hands on the rest, and
+/// writes the answers in their order. Level-triggered; each wake of a connection is one read and one write.
+///
+/// This file is the loop itself; what it does with a connection stands in the extensions: bytes (`EventLoop+Bytes`),
+/// lines and messages (`EventLoop+Requests`), what other threads send (`EventLoop+Deliveries`), watchers.
+final class EventLoop: @unchecked Sendable {
+    // @unchecked: all but `inbox` and `index` is touched only on the loop's own thread.
+    let index: Int
+    let inbox: LoopInbox
+    var services: Services
+    private let epoll: CInt
+    private var listeners: [Listener] = []
+
+    var connections: [UInt64: Connection] = [:]
+    /// Closed in this round; an event that epoll has already reported may still name them.
+    private var graveyard: [Connection] = []
+    var watchers: [Connection] = []
+
+    let reader = JSONReader()
+    let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: Bounds.readChunkBytes, alignment: 64)
+    /// Writers that no connection needs at the moment.
+    var spareWriters: [ByteWriter] = []
+    var drainDeadline: Int64?
+    /// Called on this thread when it has stopped to listen, and when a drain has left no connection.
+    var done: (() -> Void)?
+
+    /// What all loops share.
+    struct Services: Sendable {
+        var settings: ServerSettings
+        let ledger: any TokenLedger
+        let names: NameService
+        let accounting: Accounting
+        let reads: SerialWorker
+        /// Reads the configuration again; what is wrong with it, or nothing.
+        let reload: @Sendable () -> [String]
+        let clock: any Clock
+        let logger: Logger
+        let startedAt: Int64
+        let feed: EventFeed
+    }
+
+    init(index: Int, inbox: LoopInbox, services: Services) throws(SystemCallFailure) {
+        self.index = index
+        self.inbox = inbox
+        self.services = services
+        epoll = epoll_create1(CInt(EPOLL_CLOEXEC))
+        guard epoll >= 0 else { throw SystemCallFailure("epoll_create1") }
+        var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: Self.inboxMark))
+        guard epoll_ctl(epoll, EPOLL_CTL_ADD, inbox.descriptor, &event) == 0 else {
+            throw SystemCallFailure("epoll_ctl")
+        }
+    }
+
+    /// Marks in epoll's data what is not a connection; an object's address is never that small.
+    private static let inboxMark: UInt64 = 0
+    private static let firstListenerMark: UInt64 = 1
+    private static let largestListenerMark: UInt64 = 64
+
+    /// Runs for ever, on the calling thread.
+    func run() -> Never {
+        let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: Bounds.eventsPerWait)
+        while true {
+            let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), timeout())
+            for index in 0..<max(0, Int(count)) {
+                handle(events[index])
+            }
+            expire()
+            graveyard.removeAll(keepingCapacity: true)
+        }
+    }
+
+    private func handle(_ event: epoll_event) {
+        switch event.data.u64 {
+        case Self.inboxMark:
+            for message in inbox.takeAll() { receive(message) }
+        case Self.firstListenerMark...Self.largestListenerMark:
+            let place = Int(event.data.u64 - Self.firstListenerMark)
+            if place < listeners.count { listeners[place].accept() }
+        default:
+            guard let address = event.data.ptr else { return }
+            ready(Unmanaged<Connection>.fromOpaque(address).takeUnretainedValue(), event.events)
+        }
+    }
+
+    private func receive(_ message: LoopMessage) {
+        switch message {
+        case .adopt(let descriptor, let credentials, let id):
+            adopt(Connection(id: id, descriptor: descriptor, credentials: credentials))
+        case .identified(let id, let identity):
+            if let connection = connections[id] { identified(connection, identity) }
+        case .delivered(let delivery): deliver(delivery)
+        case .finished(let id, let outcome):
+            if let connection = connections[id] { finished(connection, outcome) }
+        case .replayed(let id, let page):
+            if let connection = connections[id] { replayed(connection, page) }
+        case .configure(let settings): services.settings = settings
+        case .stopListening:
+            stopListening()
+            done?()
+        case .drain(let deadline): drain(deadline: deadline)
+        }
+    }
+
+    /// No connection's deadline is before this; looked at anew only when it has come, for a caller with half a line must not
+    /// make each round of the loop look at every connection.
+    private var nextExpiry = Int64.max
+
+    /// Until when epoll may sleep: the first line that may time out, or the end of the drain.
+    private func timeout() -> CInt {
+        let next = min(drainDeadline ?? .max, nextExpiry)
+        guard next < Int64.max else { return -1 }
+        return CInt(clamping: max(0, next - MonotonicClock.milliseconds))
+    }
+
+    private func expire() {
+        guard nextExpiry < .max || drainDeadline != nil else { return }
+        let now = MonotonicClock.milliseconds
+        if let drainDeadline, now >= drainDeadline {
+            services.logger.warning("some callers did not read their answers before the stop")
+            for connection in Array(connections.values) { close(connection) }
+        }
+        guard now >= nextExpiry else { return }
+        nextExpiry = .max
+        for connection in Array(connections.values) {
+            guard let deadline = connection.deadline else { continue }
+            if now >= deadline {
+                services.logger.notice(
+                    "a line was not completed, or the last answers were not read, in time; the connection is closed",
+                    metadata: ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+                close(connection)
+            } else {
+                nextExpiry = min(nextExpiry, deadline)
+            }
+        }
+    }
+
+    /// Gives a connection the contract's time to do what it has to.
+    func setDeadline(_ connection: Connection) {
+        let deadline = MonotonicClock.milliseconds + Bounds.lineTimeoutMilliseconds
+        connection.deadline = deadline
+        nextExpiry = min(nextExpiry, deadline)
+    }
+
+    // MARK: Descriptors
+
+    /// Watches a listening socket from now on. On this loop's thread, or before it runs.
+    func add(_ listener: Listener) throws(SystemCallFailure) {
+        listeners.append(listener)
+        let mark = Self.firstListenerMark + UInt64(listeners.count - 1)
+        var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: mark))
+        guard epoll_ctl(epoll, EPOLL_CTL_ADD, listener.descriptor, &event) == 0 else {
+            throw SystemCallFailure("epoll_ctl")
+        }
+    }
+
+    /// Accepts what has connected already, then no more.
+    func stopListening() {
+        for listener in listeners {
+            listener.acceptAll()
+            var event = epoll_event()
+            epoll_ctl(epoll, EPOLL_CTL_DEL, listener.descriptor, &event)
+        }
+        listeners = []
+    }
+
+    /// Tells epoll what of a connection is to be waited for now.
+    func updateInterest(_ connection: Connection) {
+        let isReading =
+            !connection.isBlocked && !connection.inputEnded && !connection.isClosing
+            && !connection.isLooking
+        let isWriting = connection.backlogBytes > 0 && !connection.outputBroken
+        let wanted = (isReading ? EPOLLIN.rawValue : 0) | (isWriting ? EPOLLOUT.rawValue : 0)
+        // A hang-up is reported whether asked for or not, again and again: nothing to wait for then, nothing to watch.
+        let isRegistered = !(connection.peerHungUp && wanted == 0)
+        guard wanted != connection.interest || isRegistered != connection.isRegistered else { return }
+        var event = epoll_event(
+            events: wanted, data: epoll_data_t(ptr: Unmanaged.passUnretained(connection).toOpaque()))
+        let operation =
+            isRegistered ? (connection.isRegistered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) : EPOLL_CTL_DEL
+        guard epoll_ctl(epoll, operation, connection.descriptor, &event) == 0 else {
+            services.logger.error("epoll_ctl failed; the connection is closed", metadata: ["errno": "\(errno)"])
+            return close(connection)
+        }
+        connection.interest = wanted
+        connection.isRegistered = isRegistered
+    }
+
+    /// Ends a connection at once: the one place where its descriptor is closed and its charge released.
+    func close(_ connection: Connection) {
+        guard !connection.isClosed else { return }
+        connection.isClosed = true
+        Glibc.close(connection.descriptor)
+        connection.deadline = nil
+        connection.input.removeAll()
+        recycle(connection)
+        if connection.watch != nil { endWatch(connection) }
+        connections[connection.id] = nil
+        graveyard.append(connection)
+        services.accounting.releaseConnection(uid: connection.credentials.uid)
+        finishDrainIfEmpty()
+    }
+
+    // MARK: The stop
+
+    private func drain(deadline: Int64) {
+        drainDeadline = deadline
+        for connection in Array(connections.values) { drain(connection) }
+        finishDrainIfEmpty()
+    }
+
+    /// The caller can send no more (its next write fails), what it has sent is still read to the end.
+    func drain(_ connection: Connection) {
+        if connection.watch != nil { sayWatchEnds(connection, .shuttingDown) }
+        shutdown(connection.descriptor, CInt(SHUT_RD))
+        settle(connection)
+    }
+
+    private func finishDrainIfEmpty() {
+        guard drainDeadline != nil, connections.isEmpty, let done else { return }
+        drainDeadline = nil
+        self.done = nil
+        done()
+    }
+}

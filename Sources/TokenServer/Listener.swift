@@ -1,0 +1,95 @@
+import CLinux
+import Glibc
+import Logging
+import TokenRPC
+
+/// Accepts connections of one listening socket, charges them to their uid, and gives them to a loop.
+final class Listener {
+    let descriptor: CInt
+    private let accounting: Accounting
+    private let names: NameService
+    private let ownUID: uid_t
+    private let logger: Logger
+    private let assign: (CInt, PeerCredentials) -> Void
+    /// Given up for a moment when descriptors run out, so that a connection can be accepted and refused rather than
+    /// left to wake the loop for ever.
+    private var spare: CInt
+
+    /// How many connections one wake accepts: others get their turn between.
+    private static let acceptsPerWake = 64
+
+    init(
+        descriptor: CInt, services: EventLoop.Services,
+        assign: @escaping (CInt, PeerCredentials) -> Void
+    ) {
+        self.descriptor = descriptor
+        accounting = services.accounting
+        names = services.names
+        ownUID = services.settings.ownUID
+        logger = services.logger
+        self.assign = assign
+        spare = Self.openSpare()
+    }
+
+    /// Accepts some of those who wait; the next wake accepts the others.
+    func accept() { accept(atMost: Self.acceptsPerWake) }
+
+    /// Accepts all who wait at this moment, as far as the backlog goes.
+    func acceptAll() { accept(atMost: Int(ListeningSocket.backlog)) }
+
+    private func accept(atMost count: Int) {
+        for _ in 0..<count {
+            let connection = linux_accept(descriptor)
+            if connection >= 0 {
+                admit(connection)
+            } else if errno == EMFILE || errno == ENFILE {
+                refuseOneForLackOfDescriptors()
+            } else if errno != EINTR && errno != ECONNABORTED {
+                return
+            }
+        }
+    }
+
+    private func admit(_ connection: CInt) {
+        guard let credentials = PeerCredentials(descriptor: connection) else {
+            logger.error(
+                "the kernel does not say who a peer is; the connection is closed", metadata: ["errno": "\(errno)"])
+            close(connection)
+            return
+        }
+        let isPrivileged =
+            credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
+        guard accounting.admitConnection(uid: credentials.uid, isPrivileged: isPrivileged) else {
+            return refuse(connection, uid: credentials.uid)
+        }
+        assign(connection, credentials)
+    }
+
+    /// Over a limit: one line with id null, then the close (the contract).
+    private func refuse(_ connection: CInt, uid: uid_t?) {
+        let writer = ByteWriter()
+        MethodFailure.tooManyConnections.write(to: writer)
+        // The socket is new and its buffer empty: the line fits at once.
+        _ = send(connection, writer.bytes.baseAddress, writer.count, CInt(MSG_NOSIGNAL))
+        close(connection)
+        logger.notice("over the limit of connections", metadata: ["uid": "\(uid.map(String.init) ?? "unknown")"])
+    }
+
+    private func refuseOneForLackOfDescriptors() {
+        guard spare >= 0 else {
+            spare = Self.openSpare()
+            return
+        }
+        close(spare)
+        let connection = linux_accept(descriptor)
+        if connection >= 0 { refuse(connection, uid: nil) }
+        spare = Self.openSpare()
+        logger.error("no file descriptors are left: raise LimitNOFILE= or lower limits.connections")
+    }
+
+    private static func openSpare() -> CInt { linux_open("/dev/null", O_RDONLY | O_CLOEXEC, 0) }
+
+    deinit {
+        if spare >= 0 { close(spare) }
+    }
+}

@@ -1,0 +1,74 @@
+import TokenModel
+import TokenRPC
+
+/// Who may call a method at all. What a caller may act on is decided by its handler.
+enum Access: Sendable {
+    /// Needs no name: answered also while NSS is silent.
+    case everyone
+    /// Needs to know who asks.
+    case named
+    /// Root and the administrators.
+    case administrators
+}
+
+/// How a method is worked on.
+enum Work: Sendable {
+    /// Answered at once, from memory.
+    case immediate(@Sendable (MethodContext, inout ParamsReader, ByteWriter) throws -> Void)
+    /// Decided and written by the writer thread.
+    case mutation(@Sendable (MethodContext, inout ParamsReader) throws -> Command)
+    /// Done on the thread for what blocks; `room` is how many bytes its result may have.
+    case blocking(@Sendable (MethodContext, inout ParamsReader, _ room: Int) throws -> BlockingWork)
+}
+
+/// A piece of work for the thread that may block.
+typealias BlockingWork = @Sendable () -> BlockingOutcome
+
+/// What a blocking read ended in.
+enum BlockingOutcome: Sendable {
+    /// The result's JSON.
+    case result([UInt8])
+    case failure(MethodFailure)
+    /// A watch begins after this sequence number; nil for "from now on".
+    case watch(since: Int64?)
+}
+
+/// What a handler works with.
+struct MethodContext {
+    let loop: EventLoop
+    let connection: Connection
+
+    var services: EventLoop.Services { loop.services }
+
+    /// Who asks.
+    /// - Throws: `MethodFailure` busy, where NSS could not say.
+    var caller: Caller {
+        get throws {
+            guard let caller = connection.caller else { throw MethodFailure.callerUnknown }
+            return caller
+        }
+    }
+}
+
+/// One row of the table of methods.
+struct MethodRow: Sendable {
+    let method: Method
+    let access: Access
+    let work: Work
+
+    /// Every method there is, in the order of `Method`, so that a row is found by its number.
+    static let table: [MethodRow] = [
+        MethodRow(method: .register, access: .named, work: .mutation(MethodHandlers.register)),
+        MethodRow(method: .generate, access: .named, work: .mutation(MethodHandlers.generate)),
+        MethodRow(method: .rotate, access: .named, work: .mutation(MethodHandlers.rotate)),
+        MethodRow(method: .introspect, access: .everyone, work: .immediate(MethodHandlers.introspect)),
+        MethodRow(method: .revoke, access: .named, work: .mutation(MethodHandlers.revoke)),
+        MethodRow(method: .unregister, access: .named, work: .mutation(MethodHandlers.unregister)),
+        MethodRow(method: .list, access: .named, work: .blocking(MethodHandlers.list)),
+        MethodRow(method: .watch, access: .named, work: .blocking(MethodHandlers.watch)),
+        MethodRow(method: .whoami, access: .named, work: .immediate(MethodHandlers.whoami)),
+        MethodRow(method: .status, access: .named, work: .blocking(MethodHandlers.status)),
+        MethodRow(method: .reload, access: .administrators, work: .blocking(MethodHandlers.reload)),
+        MethodRow(method: .ping, access: .everyone, work: .immediate(MethodHandlers.ping)),
+    ]
+}

@@ -1,0 +1,58 @@
+import CLinux
+import Glibc
+import Systemd
+import TokenModel
+
+/// What the kernel said of a peer at connect (unix(7), SO_PEERCRED and SO_PEERGROUPS).
+struct PeerCredentials: Sendable {
+    let pid: pid_t
+    let uid: uid_t
+    let gid: gid_t
+    let groups: [gid_t]
+
+    /// A process may be in 65,536 groups (NGROUPS_MAX, credentials(7)).
+    private static let mostGroups = 65_536
+
+    /// Asks the kernel, or gives nil where it does not say.
+    init?(descriptor: CInt) {
+        var pid = pid_t()
+        var uid = uid_t()
+        var gid = gid_t()
+        guard linux_peer_credentials(descriptor, &pid, &uid, &gid) == 0 else { return nil }
+        var groups = [gid_t](repeating: 0, count: 32)
+        while true {
+            var count = CUnsignedInt(groups.count)
+            if linux_peer_groups(descriptor, &groups, &count) == 0 {
+                groups.removeLast(groups.count - Int(count))
+                break
+            }
+            guard errno == ERANGE, Int(count) <= Self.mostGroups, Int(count) > groups.count else { return nil }
+            groups = [gid_t](repeating: 0, count: Int(count))
+        }
+        self.init(pid: pid, uid: uid, gid: gid, groups: groups)
+    }
+
+    init(pid: pid_t, uid: uid_t, gid: gid_t, groups: [gid_t]) {
+        self.pid = pid
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+    }
+
+    func isMember(of group: gid_t?) -> Bool {
+        guard let group else { return false }
+        return gid == group || groups.contains(group)
+    }
+
+    /// Root, or the user whose own daemon this is.
+    func isOwner(ownUID: uid_t) -> Bool { uid == 0 || uid == ownUID }
+
+    /// The caller, once NSS has said who the uid is. Reads the process's cgroup while the process is most likely there.
+    func caller(_ identity: Identity, ownUID: uid_t) -> Caller {
+        Caller(
+            principal: Principal.user(name: identity.userName, uid: uid), uid: uid, gid: gid, pid: pid,
+            unit: ServiceManager.unit(ofProcess: pid),
+            isAdministrator: isOwner(ownUID: ownUID) || isMember(of: identity.administrators),
+            isVerifier: isMember(of: identity.verifiers))
+    }
+}

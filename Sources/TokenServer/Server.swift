@@ -1,0 +1,105 @@
+import CLinux
+import Glibc
+public import Logging
+import Synchronization
+public import TokenModel
+
+/// The daemon's socket side: loops that serve connections, and the threads for what may block.
+///
+/// Made before the ledger, because the ledger delivers to it; started with the ledger.
+public final class Server: Sendable {
+    private let settings: ServerSettings
+    private let clock: any Clock
+    private let logger: Logger
+    private let names: NameService
+    private let accounting: Accounting
+    private let inboxes: [LoopInbox]
+    private let feed = Mutex<EventFeed?>(nil)
+    /// eventfd(2) that counts the loops that have done the step of the stop they were told to do.
+    private let loopsDone: CInt
+
+    /// Makes what a server needs before it serves.
+    /// - Throws: `SystemCallFailure` where the system has no descriptors left.
+    public init(
+        settings: ServerSettings, clock: any Clock, directory: any UserDirectory, logger: Logger
+    ) throws {
+        self.settings = settings
+        self.clock = clock
+        self.logger = logger
+        names = NameService(directory: directory)
+        accounting = Accounting(settings)
+        inboxes = try (0..<settings.eventLoops).map { _ in try LoopInbox() }
+        loopsDone = eventfd(0, CInt(EFD_CLOEXEC | EFD_SEMAPHORE))
+        guard loopsDone >= 0 else { throw SystemCallFailure("eventfd") }
+    }
+
+    /// Hands a batch of the writer over to the loops that have to do with it. Called by the ledger, on its thread.
+    public func deliver(_ delivery: Delivery) {
+        guard let feed = feed.withLock({ $0 }) else { return }
+        feed.note(delivery.records)
+        for (index, inbox) in inboxes.enumerated() {
+            let isWatched = !delivery.records.isEmpty && feed.isWatched(loop: index)
+            if isWatched || delivery.mutations.contains(where: { $0.ticket.loop == index }) {
+                inbox.put(.delivered(delivery))
+            }
+        }
+    }
+
+    /// Serves callers of these sockets from now on, on threads of its own.
+    /// - Throws: `SystemCallFailure`.
+    public func start(
+        ledger: any TokenLedger, sockets: [ListeningSocket], reload: @escaping @Sendable () -> [String]
+    ) throws {
+        let feed = EventFeed(loops: inboxes.count, lastSequence: try ledger.recordBounds().last)
+        self.feed.withLock { $0 = feed }
+        // Known before the first connect, so that a place is kept free for administrators from the beginning.
+        names.look(up: geteuid()) { _ in }
+        let services = EventLoop.Services(
+            settings: settings, ledger: ledger, names: names, accounting: accounting,
+            reads: SerialWorker(name: "reads"), reload: reload, clock: clock, logger: logger,
+            startedAt: MonotonicClock.milliseconds, feed: feed)
+        let loops = try inboxes.enumerated().map { index, inbox in
+            try EventLoop(index: index, inbox: inbox, services: services)
+        }
+        // The listeners are all on the first loop, so their common count is touched on one thread only.
+        var accepted: UInt64 = 0
+        for socket in sockets {
+            let listener = Listener(descriptor: socket.descriptor, services: services) {
+                [inboxes] descriptor, credentials in
+                accepted += 1
+                inboxes[Int(accepted % UInt64(inboxes.count))].put(
+                    .adopt(descriptor: descriptor, credentials: credentials, id: accepted))
+            }
+            try loops[0].add(listener)
+        }
+        for loop in loops {
+            loop.done = { [loopsDone] in
+                var one: UInt64 = 1
+                _ = write(loopsDone, &one, 8)
+            }
+            startThread(name: "loop-\(loop.index)") { loop.run() }
+        }
+    }
+
+    /// Puts other settings in force, for what is asked from now on. The number of loops stays.
+    public func apply(_ settings: ServerSettings) {
+        accounting.apply(settings)
+        for inbox in inboxes { inbox.put(.configure(settings)) }
+    }
+
+    /// Accepts no more, answers all that was asked, and returns when every connection is closed: at the latest after
+    /// `drainSeconds`, when callers that do not read their answers are cut off.
+    public func drain() {
+        let deadline = MonotonicClock.milliseconds + settings.drainSeconds * 1_000
+        // First, so that every connection that was accepted is in its loop's inbox before the word to drain.
+        inboxes[0].put(.stopListening)
+        awaitLoop()
+        for inbox in inboxes { inbox.put(.drain(deadline: deadline)) }
+        for _ in inboxes { awaitLoop() }
+    }
+
+    private func awaitLoop() {
+        var counter: UInt64 = 0
+        while read(loopsDone, &counter, 8) < 0, errno == EINTR {}
+    }
+}

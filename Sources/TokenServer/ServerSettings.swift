@@ -1,0 +1,64 @@
+import TokenModel
+
+/// What an administrator may set of the server; the defaults are the product's.
+public struct ServerSettings: Sendable {
+    /// Threads that serve connections. One serves well over a hundred thousand requests a second; more only pay where
+    /// there are cores to spare beside the callers' own.
+    public var eventLoops = 1
+    /// Connections at once. Each costs a descriptor and about 1 KiB while it is idle.
+    public var connections = 4_096
+    /// Connections at once of one uid that is not an administrator's: so that one user cannot take them all.
+    public var connectionsPerUser = 1_024
+    /// What `ttl_seconds` may be.
+    public var ttlSeconds: ClosedRange<Int64> = TokenLimits.ttlSeconds
+    /// What `ttl_seconds` is where it is left out.
+    public var defaultTTLSeconds: Int64 = TokenLimits.defaultTTLSeconds
+    /// What `grace_seconds` may be.
+    public var graceSeconds: ClosedRange<Int64> = TokenLimits.graceSeconds
+    /// What `grace_seconds` is where it is left out.
+    public var defaultGraceSeconds: Int64 = TokenLimits.defaultGraceSeconds
+    /// Mutations a second and user, in bursts of as many; nil for no limit. Administrators are exempt.
+    public var mutationsPerSecondPerUser: Int?
+    /// How long a stop waits for callers that do not read their answers.
+    public var drainSeconds: Int64 = 10
+    /// What `status` shows as the version.
+    public var version = "0"
+    /// The user whose own daemon this is, as administrator beside root.
+    public var ownUID: UInt32 = 0
+    /// Shown to administrators by `status`.
+    public var synchronousMode = "full"
+
+    /// The defaults.
+    public init() {}
+}
+
+/// The server's bounds that nobody needs to set, each with its reason.
+enum Bounds {
+    /// Of `connections`, kept for root and administrators, so that they get in when a user has taken all he can.
+    static let reservedConnections = 16
+    /// What one read takes at most: as long as the longest line, so that a full line costs one system call.
+    static let readChunkBytes = 65_536
+    /// Answers that wait for a caller to read them; above, no further line of that connection is taken.
+    static let outputHighWaterBytes = 65_536
+    /// Mutations of one connection in the writer's queue: a whole batch of the contract's size.
+    static let mutationsInFlight = 128
+    /// How long a line may take from its first byte (the contract).
+    static let lineTimeoutMilliseconds: Int64 = 10_000
+    /// How many ready connections one epoll_wait(2) reports: enough to amortize the call, few enough to stay fair.
+    static let eventsPerWait = 128
+    /// Kept free in a batch's answer for each entry that is still to come: an error without its id.
+    static let batchEntryReserveBytes = 256
+    /// The largest result of a method that does not page: credentials, introspect, whoami, status.
+    static let smallResultBytes = 2_048
+    /// How long a name and a group that NSS gave are believed: a change shows within seconds, and a burst of connects
+    /// costs one look-up.
+    static let nameLifetimeMilliseconds: Int64 = 5_000
+    /// Uids whose names are remembered at once.
+    static let rememberedNames = 4_096
+    /// Blocking reads (`list`, `status`) that wait for the worker thread; a connection has one at most.
+    static let retryAfterMilliseconds = 100
+    /// Events that wait for one watcher to read them; above, the watch ends, for it must not skip any.
+    static let watcherBacklogBytes = 1_048_576
+    /// Audit rows read at once for a watcher that catches up.
+    static let replayPageRows = 500
+}

@@ -1,0 +1,209 @@
+internal import TokenModel
+
+/// One change that was decided: what is written, recorded and then put into the index.
+struct PlannedChange {
+    struct Token {
+        let project: ProjectCode
+        /// Nil where it is new.
+        let before: StoredToken?
+        /// Nil where it goes.
+        let after: StoredToken?
+    }
+
+    enum Registration { case stays, begins, ends }
+
+    let event: AuditEvent
+    let name: ApplicationName
+    let application: StoredApplication
+    let registration: Registration
+    /// Nil where the change is of the whole application.
+    let project: ProjectCode?
+    let tokens: [Token]
+    var fingerprint: Fingerprint?
+    var ended: [Fingerprint] = []
+    var shortened: [ShortenedToken] = []
+}
+
+/// What became of one mutation of a batch.
+enum Decision {
+    /// Nothing is to be written.
+    case settled(MutationOutcome)
+    /// These are to be written, and then the outcome holds.
+    case change([PlannedChange], MutationOutcome)
+    /// It ranges over rows that the open batch has changed: it opens the next one.
+    case later
+}
+
+/// A transaction in the making: decides on the index with the batch's own changes laid over it. Writes nothing.
+struct Batch {
+    private struct Key: Hashable {
+        let application: ApplicationName
+        let project: ProjectCode
+    }
+
+    let now: Moment
+    private let index: TokenIndex
+    private let tokensPerOwner: Int
+    private let random: any RandomSource
+    private var applications: [ApplicationName: StoredApplication?] = [:]
+    private var tokens: [Key: StoredToken?] = [:]
+    private var owned: [String: Int] = [:]
+
+    init(index: TokenIndex, now: Moment, tokensPerOwner: Int, random: any RandomSource) {
+        self.index = index
+        self.now = now
+        self.tokensPerOwner = tokensPerOwner
+        self.random = random
+    }
+
+    private var isEmpty: Bool { applications.isEmpty && tokens.isEmpty }
+
+    /// Decides one command. `sequence` is the number that its first audit row will have.
+    /// - Throws: what the source of randomness throws, or `StoreError` where the index is broken; nothing has changed.
+    func decide(_ mutation: Mutation, sequence: Int64) throws -> Decision {
+        do {
+            switch mutation.command {
+            case .register(let application, let project, let ttlSeconds):
+                let issue = try Rules.register(
+                    isRegistered: registration(application) != nil, held: token(application, project)?.held,
+                    ttlSeconds: ttlSeconds, quota: quota(application, mutation.caller), now: now)
+                let new = StoredApplication(id: sequence, registrationID: try .random(from: random))
+                return try issued(issue, application, new, project, .begins, sequence)
+            case .generate(let application, let project, let ttlSeconds):
+                let issue = try Rules.generate(
+                    isRegistered: registration(application) != nil, held: token(application, project)?.held,
+                    ttlSeconds: ttlSeconds, quota: quota(application, mutation.caller), now: now)
+                return try issued(issue, application, registration(application), project, .stays, sequence)
+            case .rotate(let application, let project, let ttlSeconds, let graceSeconds):
+                let issue = try Rules.rotate(
+                    isRegistered: registration(application) != nil, held: token(application, project)?.held,
+                    ttlSeconds: ttlSeconds, graceSeconds: graceSeconds, now: now)
+                return try issued(issue, application, registration(application), project, .stays, sequence)
+            case .revokeToken(let digest): return try revoke(digest)
+            case .revoke(let application, let project): return revoke(application, project)
+            case .revokeProject(let project): return isEmpty ? try revokeAll(project) : .later
+            case .unregister(let application): return isEmpty ? try unregister(application) : .later
+            }
+        } catch let refusal as Refusal {
+            return .settled(.refused(refusal))
+        }
+    }
+
+    /// Lays a change over the index: later decisions of this batch see it.
+    mutating func add(_ change: PlannedChange) {
+        switch change.registration {
+        case .stays: break
+        case .begins: applications[change.name] = .some(change.application)
+        case .ends: applications[change.name] = .some(nil)
+        }
+        for token in change.tokens {
+            tokens[Key(application: change.name, project: token.project)] = .some(token.after)
+            let difference = (token.after == nil ? 0 : 1) - (token.before == nil ? 0 : 1)
+            if difference != 0 { owned[change.name.owner, default: 0] += difference }
+        }
+    }
+
+    // MARK: What is held
+
+    private func registration(_ name: ApplicationName) -> StoredApplication? {
+        if let change = applications[name] { return change }
+        let slot = index.application(name)
+        return slot == 0 ? nil : index.stored(application: slot)
+    }
+
+    private func token(_ name: ApplicationName, _ project: ProjectCode) -> StoredToken? {
+        if let change = tokens[Key(application: name, project: project)] { return change }
+        let slot = index.token(application: index.application(name), project: project)
+        return slot == 0 ? nil : index.stored(slot)
+    }
+
+    private func quota(_ name: ApplicationName, _ caller: Caller) -> Quota {
+        let owner = name.owner
+        return Quota(
+            held: index.ownedTokens(owner) + owned[owner, default: 0], limit: tokensPerOwner,
+            isExempt: caller.isAdministrator)
+    }
+
+    // MARK: Changes
+
+    private func issued(
+        _ issue: Issue, _ name: ApplicationName, _ application: StoredApplication?, _ project: ProjectCode,
+        _ registration: PlannedChange.Registration, _ sequence: Int64
+    ) throws -> Decision {
+        guard let application else { return .settled(.refused(.notRegistered)) }  // the rules have refused before
+        let secret = try TokenSecret.generate(from: random)
+        let digest = secret.digest
+        let before = token(name, project)
+        let after = StoredToken(id: before?.id ?? sequence, held: issue.held(digest: digest))
+        let change = PlannedChange(
+            event: issue.event, name: name, application: application, registration: registration, project: project,
+            tokens: [.init(project: project, before: before, after: after)], fingerprint: digest.fingerprint,
+            ended: issue.ended, shortened: issue.shortened)
+        let credentials = Credentials(
+            registrationID: application.registrationID, token: secret, expiration: issue.expiresAt,
+            previousExpiration: issue.previousExpiration)
+        return .change([change], .credentials(credentials))
+    }
+
+    private func revoke(_ digest: TokenDigest) throws -> Decision {
+        let entry = index.find(digest)
+        // A token of the open batch has not been handed out: nobody can present it yet.
+        guard entry.raw != 0 else { return .settled(.revoked(0)) }
+        let slot = entry.isPrevious ? index.previous[entry.slot].pointee.token : entry.slot
+        let (name, application) = try index.applicationOfToken(slot)
+        let project = try index.projectOfToken(slot)
+        guard applications[name] == nil, tokens[Key(application: name, project: project)] == nil else {
+            return .later
+        }
+        let before = index.stored(slot)
+        let (after, ended): (StoredToken?, [Fingerprint])
+        switch Rules.revoke(digest, held: before.held, now: now) {
+        case .nothing: return .settled(.revoked(0))
+        case .all(let fingerprints): (after, ended) = (nil, fingerprints)
+        case .one(let held, let fingerprints): (after, ended) = (StoredToken(id: before.id, held: held), fingerprints)
+        }
+        let change = PlannedChange(
+            event: .revoked, name: name, application: application, registration: .stays, project: project,
+            tokens: [.init(project: project, before: before, after: after)], ended: ended)
+        return .change([change], .revoked(ended.count))
+    }
+
+    private func revoke(_ name: ApplicationName, _ project: ProjectCode) -> Decision {
+        guard let application = registration(name), let before = token(name, project) else {
+            return .settled(.revoked(0))
+        }
+        let ended = before.held.alive(at: now)
+        let change = PlannedChange(
+            event: .revoked, name: name, application: application, registration: .stays, project: project,
+            tokens: [.init(project: project, before: before, after: nil)], ended: ended)
+        return .change([change], .revoked(ended.count))
+    }
+
+    private func revokeAll(_ project: ProjectCode) throws -> Decision {
+        var changes: [PlannedChange] = []
+        for slot in index.tokens(of: project) {
+            let (name, application) = try index.applicationOfToken(slot)
+            let before = index.stored(slot)
+            changes.append(
+                PlannedChange(
+                    event: .revoked, name: name, application: application, registration: .stays, project: project,
+                    tokens: [.init(project: project, before: before, after: nil)], ended: before.held.alive(at: now)))
+        }
+        let outcome = MutationOutcome.revoked(changes.reduce(0) { $0 + $1.ended.count })
+        return changes.isEmpty ? .settled(outcome) : .change(changes, outcome)
+    }
+
+    private func unregister(_ name: ApplicationName) throws -> Decision {
+        let slot = index.application(name)
+        guard slot != 0 else { throw Refusal.notRegistered }
+        var gone: [PlannedChange.Token] = []
+        try index.forEachToken(of: slot) { token in
+            gone.append(.init(project: try index.projectOfToken(token), before: index.stored(token), after: nil))
+        }
+        let ended = gone.flatMap { $0.before?.held.alive(at: now) ?? [] }
+        let change = PlannedChange(
+            event: .unregistered, name: name, application: index.stored(application: slot), registration: .ends,
+            project: nil, tokens: gone, ended: ended)
+        return .change([change], .revoked(ended.count))
+    }
+}

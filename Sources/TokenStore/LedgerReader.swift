@@ -1,0 +1,160 @@
+internal import GRDB
+internal import GRDBSQLite
+internal import TokenModel
+
+/// Reads that go to the tables, each in one short transaction on a connection of GRDB's pool.
+enum LedgerReader {
+    /// A row of `list` as it stands in the tables.
+    struct Stored {
+        let registrationID: RegistrationID
+        let application: ApplicationName
+        let project: ProjectCode
+        let lastUsedAt: Instant?
+        let held: HeldToken
+
+        /// With what only the index knows: the newest use, and by CLOCK_BOOTTIME whether a grace is over.
+        func row(_ index: TokenIndex, at now: Moment) -> ListRow {
+            var lastUsed = lastUsedAt
+            let entry = index.find(held.digest)
+            if entry.raw != 0 && !entry.isPrevious {
+                let seconds = Int64(index.tokens[entry.slot].pointee.lastUsedSeconds)
+                if seconds > lastUsed?.seconds ?? 0 { lastUsed = Instant(milliseconds: seconds * 1_000) }
+            }
+            let alive = held.previous.filter { token in
+                let entry = index.find(token.digest)
+                let known = entry.raw != 0 && entry.isPrevious ? index.previous[entry.slot].pointee.model : token
+                return known.isAlive(at: now)
+            }
+            return ListRow(
+                registrationID: registrationID, application: application, project: project, issuedAt: held.issuedAt,
+                expiration: held.expiresAt, lastUsedAt: lastUsed, isActive: held.isAlive(at: now),
+                fingerprint: held.digest.fingerprint,
+                previous: alive.map { ShortenedToken(fingerprint: $0.digest.fingerprint, expiration: $0.expiresAt) })
+        }
+    }
+
+    /// A query with what is bound to it, in order.
+    struct Selection {
+        var sql: String
+        var arguments: [(RawStatement, Int32) -> Void] = []
+
+        mutating func and(_ condition: String, _ texts: String...) {
+            sql += " AND " + condition
+            for text in texts { arguments.append { $0.bind($1, text) } }
+        }
+
+        mutating func bind(_ number: Int64) { arguments.append { $0.bind($1, number) } }
+    }
+
+    static func list(_ query: ListQuery, pool: DatabasePool?) throws -> [Stored] {
+        let selection = selection(query)
+        return try read(pool, selection.sql, selection.arguments, stored)
+    }
+
+    static func selection(_ query: ListQuery) -> Selection {
+        // Both orders are those of unique indexes with the applications outside: no sort, and a page ends early.
+        // CROSS JOIN keeps SQLite from turning the loops round (sqlite.org/optoverview.html#crossjoin).
+        var selection = Selection(
+            sql: """
+                SELECT application.name, registration_id, project_code, digest, issued_at, expires_at, last_used_at,
+                  previous
+                FROM application CROSS JOIN token ON token.application_id = application.id WHERE true
+                """)
+        switch query.scope {
+        case .all: break
+        case .application(let name): selection.and("application.name = ?", name.text)
+        case .owner(let principal):
+            // All that begins with `alice/` lies between `alice/` and `alice0`, the byte after the slash; `alice`
+            // itself stands before names like `alice-x` that are not hers.
+            selection.and(
+                "(application.name = ? OR (application.name > ? AND application.name < ?))", principal.text,
+                principal.text + "/", principal.text + "0")
+            selection.and("application.name >= ? AND application.name < ?", principal.text, principal.text + "0")
+        }
+        if let after = query.after {
+            selection.and("application.name >= ?", after.application.text)
+            selection.and("(application.name > ? OR project_code > ?)", after.application.text, after.project.text)
+        }
+        if let project = query.project { selection.and("project_code = ?", project.text) }
+        if let before = query.expiresBefore {
+            selection.and("expires_at < ?")
+            selection.bind(before.milliseconds)
+        }
+        selection.sql += " ORDER BY application.name, project_code LIMIT ?"
+        selection.bind(Int64(max(0, query.limit)))
+        return selection
+    }
+
+    static func records(after sequence: Int64, limit: Int, pool: DatabasePool?) throws -> [AuditRecord] {
+        try read(
+            pool,
+            """
+            SELECT sequence, time, event, registration_id, application, project, principal, uid, gid, pid, unit,
+              fingerprint, ended, shortened, chain
+            FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?
+            """, [{ $0.bind($1, sequence) }, { $0.bind($1, Int64(max(0, limit))) }], record)
+    }
+
+    static func recordBounds(pool: DatabasePool?) throws -> (oldest: Int64, last: Int64) {
+        let bounds = try read(
+            pool, "SELECT ifnull((SELECT min(sequence) FROM audit), 1), ifnull((SELECT max(sequence) FROM audit), 0)",
+            []
+        ) { (oldest: $0.integer(0), last: $0.integer(1)) }
+        return bounds.first ?? (oldest: 1, last: 0)
+    }
+
+    /// - Throws: `LedgerReadError`.
+    static func read<Element>(
+        _ pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
+        _ element: (RawRow) throws -> Element
+    ) throws -> [Element] {
+        guard let pool else {
+            throw LedgerReadError(sentence: StoreError.reopening.sentence)
+        }
+        do {
+            return try pool.read { db in
+                guard let connection = db.sqliteConnection else { throw StoreError.sqlite(SQLITE_CANTOPEN) }
+                let statement = try RawStatement(sql, on: connection)
+                for (place, bind) in arguments.enumerated() { bind(statement, Int32(place + 1)) }
+                var elements: [Element] = []
+                try statement.forEachRow { elements.append(try element($0)) }
+                return elements
+            }
+        } catch {
+            throw LedgerReadError(sentence: StoreError.any(error).sentence)
+        }
+    }
+
+    private static func stored(_ row: RawRow) throws -> Stored {
+        // The rows' graces are judged by the index, so the moment they are read at does not matter.
+        let moment = Moment(wall: Instant(milliseconds: 0), bootMilliseconds: 0)
+        guard let application = ApplicationName(stored: row.bytes(0)),
+            let registrationID = AuditBlobs.registrationID(row.bytes(1)),
+            let project = ProjectCode(bytes: row.bytes(2)), let digest = TokenDigest(bytes: row.bytes(3)),
+            let previous = AuditBlobs.previous(row.bytes(7), asOf: moment)
+        else { throw StoreError.sqlite(SQLITE_CORRUPT) }
+        return Stored(
+            registrationID: registrationID, application: application, project: project,
+            lastUsedAt: row.isNull(6) ? nil : Instant(milliseconds: row.integer(6)),
+            held: HeldToken(
+                digest: digest, issuedAt: Instant(milliseconds: row.integer(4)),
+                expiresAt: Instant(milliseconds: row.integer(5)), previous: previous))
+    }
+
+    private static func record(_ row: RawRow) throws -> AuditRecord {
+        guard let event = AuditEvent(rawValue: row.text(2)),
+            let registrationID = AuditBlobs.registrationID(row.bytes(3)),
+            let application = ApplicationName(stored: row.bytes(4)),
+            let ended = AuditBlobs.fingerprints(row.bytes(12)), let shortened = AuditBlobs.shortened(row.bytes(13)),
+            let chain = TokenDigest(bytes: row.bytes(14))
+        else { throw StoreError.sqlite(SQLITE_CORRUPT) }
+        return AuditRecord(
+            sequence: row.integer(0), time: Instant(milliseconds: row.integer(1)), event: event,
+            registrationID: registrationID, application: application,
+            project: row.isNull(5) ? nil : ProjectCode(bytes: row.bytes(5)), principal: .recorded(row.text(6)),
+            uid: UInt32(truncatingIfNeeded: row.integer(7)), gid: UInt32(truncatingIfNeeded: row.integer(8)),
+            pid: Int32(truncatingIfNeeded: row.integer(9)), unit: row.isNull(10) ? nil : row.text(10),
+            fingerprint: AuditBlobs.fingerprints(row.bytes(11))?.first, ended: ended, shortened: shortened,
+            chain: chain)
+    }
+}

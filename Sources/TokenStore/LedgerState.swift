@@ -1,0 +1,43 @@
+internal import GRDB
+internal import Synchronization
+internal import TokenModel
+
+/// What the event loops, the readers and the writer share.
+final class LedgerState: @unchecked Sendable {
+    // @unchecked: `index` is replaced by the writer with `lock` held, and read with it held or by the writer; who may
+    // touch what inside it stands at TokenIndex.
+    private let lock = Mutex<Void>(())
+    private nonisolated(unsafe) var index: TokenIndex
+
+    /// The pool that reads go through; nil while there is none.
+    let pool: Mutex<DatabasePool?>
+    /// The sentence that callers get while the disk refuses.
+    let problem = Mutex<String?>(nil)
+    /// The last committed sequence number.
+    let sequence: Atomic<Int64>
+    let tokensPerOwner: Atomic<Int>
+
+    init(index: TokenIndex, pool: DatabasePool, sequence: Int64, tokensPerOwner: Int) {
+        self.index = index
+        self.pool = Mutex(pool)
+        self.sequence = Atomic(sequence)
+        self.tokensPerOwner = Atomic(tokensPerOwner)
+    }
+
+    /// Lends the index with the lock held: keep it short, the event loops wait for it.
+    @inline(__always)  // `withLock` would ask for results that nothing else refers to, and these refer to the index
+    func withIndex<Result>(_ body: (TokenIndex) -> Result) -> Result {
+        lock._unsafeLock()
+        defer { lock._unsafeUnlock() }
+        return body(index)
+    }
+
+    /// The index without the lock, for the writer alone.
+    var indexOfWriter: TokenIndex { index }
+
+    /// Puts a new index in the place of the old one. The writer alone may.
+    func replaceIndex(_ new: TokenIndex) {
+        withIndex { new.keepDeadlines(of: $0) }
+        withIndex { _ in index = new }
+    }
+}

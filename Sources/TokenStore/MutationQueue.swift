@@ -1,0 +1,124 @@
+internal import Glibc
+internal import TokenModel
+
+/// What waits for the writer: bounded, and a uid that is not an administrator's may hold a part of it only. A place is
+/// charged to the caller's uid when it is taken and given back when the writer takes the mutation.
+final class MutationQueue: @unchecked Sendable {
+    // @unchecked: everything below `mutex` is touched only with the mutex held.
+    private let capacity: Int
+    private let capacityOfUser: Int
+    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    private let arrived: UnsafeMutablePointer<pthread_cond_t>
+    private var waiting: [Mutation] = []
+    private var first = 0
+    private var charges: [UInt32: Int] = [:]
+    private var isClosed = false
+    private var isWriterWaiting = false
+
+    init(capacity: Int, shareOfUser: Int) {
+        self.capacity = capacity
+        capacityOfUser = max(1, capacity / shareOfUser)
+        mutex = .allocate(capacity: 1)
+        arrived = .allocate(capacity: 1)
+        pthread_mutex_init(mutex, nil)
+        var attributes = pthread_condattr_t()
+        pthread_condattr_init(&attributes)
+        // A wait must not last longer because somebody set the wall clock.
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_cond_init(arrived, &attributes)
+        pthread_condattr_destroy(&attributes)
+        waiting.reserveCapacity(capacity)
+    }
+
+    deinit {
+        pthread_cond_destroy(arrived)
+        pthread_mutex_destroy(mutex)
+        arrived.deallocate()
+        mutex.deallocate()
+    }
+
+    var count: Int { locked { waiting.count - first } }
+
+    func submit(_ mutation: Mutation) -> Admission {
+        locked {
+            if isClosed { return .closed }
+            if waiting.count - first >= capacity { return .full }
+            let uid = mutation.caller.uid
+            let charged = charges[uid, default: 0]
+            if !mutation.caller.isAdministrator && charged >= capacityOfUser { return .full }
+            charges[uid] = charged + 1
+            waiting.append(mutation)
+            if isWriterWaiting {
+                isWriterWaiting = false
+                pthread_cond_signal(arrived)
+            }
+            return .accepted
+        }
+    }
+
+    enum Taken {
+        case mutations([Mutation])
+        /// Nothing came within the time.
+        case idle
+        /// Nothing waits and nothing will.
+        case closed
+    }
+
+    /// Waits for mutations and takes at most `limit`, the oldest first.
+    func take(_ limit: Int, timeoutMilliseconds: Int) -> Taken {
+        locked {
+            let deadline = Self.deadline(timeoutMilliseconds)
+            while first == waiting.count {
+                if isClosed { return .closed }
+                guard wait(until: deadline) else { return .idle }
+            }
+            let end = min(first + limit, waiting.count)
+            let taken = Array(waiting[first..<end])
+            first = end
+            if first == waiting.count || first >= capacity {
+                waiting.removeSubrange(..<first)
+                first = 0
+            }
+            for mutation in taken { giveBack(mutation.caller.uid) }
+            return .mutations(taken)
+        }
+    }
+
+    /// Takes no more; what waits is still handed out.
+    func close() {
+        locked {
+            isClosed = true
+            pthread_cond_signal(arrived)
+        }
+    }
+
+    private func giveBack(_ uid: UInt32) {
+        let charged = charges[uid, default: 1] - 1
+        charges[uid] = charged == 0 ? nil : charged
+    }
+
+    /// - Returns: false when the deadline has passed.
+    private func wait(until deadline: timespec) -> Bool {
+        var deadline = deadline
+        isWriterWaiting = true
+        let result = pthread_cond_timedwait(arrived, mutex, &deadline)
+        isWriterWaiting = false
+        return result != ETIMEDOUT
+    }
+
+    private func locked<Result>(_ body: () -> Result) -> Result {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return body()
+    }
+
+    private static func deadline(_ milliseconds: Int) -> timespec {
+        var time = timespec()
+        // CLOCK_MONOTONIC exists and the pointer is good: no other error is possible.
+        _ = clock_gettime(CLOCK_MONOTONIC, &time)
+        let nanoseconds = time.tv_nsec + milliseconds % 1_000 * 1_000_000
+        return timespec(
+            tv_sec: time.tv_sec + milliseconds / 1_000 + nanoseconds / 1_000_000_000,
+            tv_nsec: nanoseconds % 1_000_000_000)
+    }
+}

@@ -1,0 +1,166 @@
+internal import GRDB
+internal import Glibc
+internal import Synchronization
+public import TokenModel
+
+/// The ledger of one host's tokens: SQLite behind one writer thread, and an index in memory that answers `introspect`.
+///
+/// A mutation that was admitted comes back in exactly one delivery. Before it does, its change and its audit row are
+/// durable, and the change is visible to every thread.
+public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
+    // @unchecked: what is not Sendable by itself, `thread`, is touched only with its mutex held; the rest has locks of
+    // its own.
+    private let state: LedgerState
+    private let queue: MutationQueue
+    private let directory: StateDirectory
+    let clock: any Clock
+    private let thread: Mutex<pthread_t?>
+
+    /// Opens the database in a directory that is ours alone, builds the index and starts the writer.
+    ///
+    /// - Parameters:
+    ///   - stateDirectory: is made, mode 0700, where there is none.
+    ///   - log: gets what the store has to say, on the writer's thread or, before that, on the caller's.
+    ///   - deliver: gets each batch once, on the writer's thread, which waits for it.
+    /// - Throws: `StoreError`, whose sentence says what to do.
+    public init(
+        stateDirectory: String, clock: any Clock = SystemClock(), random: any RandomSource = SystemRandom(),
+        configuration: StoreConfiguration = StoreConfiguration(),
+        log: @escaping @Sendable (StoreEvent) -> Void, deliver: @escaping @Sendable (Delivery) -> Void
+    ) throws {
+        let started = clock.bootMilliseconds()
+        let directory = try StateDirectory(path: stateDirectory)
+        let database = try TokenDatabase(path: directory.databasePath)
+        let (index, head) = try TokenIndex.load(database, asOf: Moment(clock: clock))
+        let state = LedgerState(
+            index: index, pool: database.pool, sequence: head.sequence,
+            tokensPerOwner: configuration.tokensPerOwner)
+        let queue = MutationQueue(
+            capacity: configuration.queueCapacity, shareOfUser: configuration.queueShareOfUser)
+        let writer = Writer(
+            state: state, queue: queue, configuration: configuration, clock: clock, random: random,
+            directory: directory, database: database, head: head, log: log, deliver: deliver)
+        log(
+            .opened(
+                applications: index.applications.count, tokens: index.tokens.count, sequence: head.sequence,
+                milliseconds: clock.bootMilliseconds() - started))
+        self.state = state
+        self.queue = queue
+        self.directory = directory
+        self.clock = clock
+        thread = Mutex(try Self.start(writer))
+    }
+
+    deinit { close() }
+
+    /// Takes no more mutations, ends and delivers those that wait, empties the write-ahead log and closes the
+    /// database. Returns when all that is done. Does nothing the second time. Not to be called from `deliver`.
+    public func close() {
+        queue.close()
+        thread.withLock { thread in
+            guard let running = thread else { return }
+            pthread_join(running, nil)
+            thread = nil
+            directory.release()
+        }
+    }
+
+    /// Changes the quota of owners from now on; what they hold already they keep.
+    public func setTokensPerOwner(_ limit: Int) { state.tokensPerOwner.store(limit, ordering: .relaxed) }
+
+    // MARK: TokenLedger
+
+    /// See `TokenLedger`.
+    public func introspect(_ digest: TokenDigest, found: (ActiveToken) -> Void) -> Bool {
+        let wall = clock.wall()
+        return state.withIndex { index in
+            let entry = index.find(digest)
+            guard entry.raw != 0 else { return false }
+            let (slot, issuedAt, expiresAt): (UInt32, Instant, Instant)
+            if entry.isPrevious {
+                let previous = index.previous[entry.slot].pointee
+                guard clock.bootMilliseconds() < previous.bootDeadlineMilliseconds else { return false }
+                (slot, issuedAt, expiresAt) = (previous.token, previous.issuedAt, previous.expiresAt)
+            } else {
+                slot = entry.slot
+                (issuedAt, expiresAt) = (index.tokens[slot].pointee.issuedAt, index.tokens[slot].pointee.expiresAt)
+            }
+            guard wall < expiresAt else { return false }
+            let token = index.tokens[slot]
+            if !entry.isPrevious { index.noteUse(slot, at: wall) }
+            let application = index.applications[token.pointee.application]
+            found(
+                ActiveToken(
+                    registrationID: application.pointee.registrationID,
+                    application: index.names.bytes(application.pointee.name),
+                    project: index.names.bytes(token.pointee.project), issuedAt: issuedAt, expiration: expiresAt))
+            return true
+        }
+    }
+
+    /// See `TokenLedger`.
+    public func submit(_ mutation: Mutation) -> Admission { queue.submit(mutation) }
+
+    /// See `TokenLedger`. The index is locked for a few thousand tokens at a time.
+    public func status() -> LedgerStatus {
+        let now = Moment(clock: clock)
+        var alive = 0
+        var first: UInt32 = 1
+        var isDone = false
+        while !isDone {
+            state.withIndex { index in
+                let last = min(first + 4_096, index.tokens.end)
+                if first < last { alive += index.countAlive(first..<last, at: now) }
+                isDone = last >= index.tokens.end
+                first = last
+            }
+        }
+        return LedgerStatus(
+            applications: state.withIndex { $0.applications.count }, tokens: alive,
+            lastSequence: state.sequence.load(ordering: .acquiring), storageProblem: state.problem.withLock { $0 },
+            databaseBytes: directory.size(of: "tokens.db"), writeAheadLogBytes: directory.size(of: "tokens.db-wal"),
+            queuedMutations: queue.count)
+    }
+
+    /// See `TokenLedger`.
+    public func list(_ query: ListQuery) throws -> [ListRow] {
+        let rows = try LedgerReader.list(query, pool: pool)
+        let now = Moment(clock: clock)
+        return state.withIndex { index in rows.map { $0.row(index, at: now) } }
+    }
+
+    /// See `TokenLedger`.
+    public func records(after sequence: Int64, limit: Int) throws -> [AuditRecord] {
+        try LedgerReader.records(after: sequence, limit: limit, pool: pool)
+    }
+
+    /// See `TokenLedger`.
+    public func recordBounds() throws -> (oldest: Int64, last: Int64) {
+        try LedgerReader.recordBounds(pool: pool)
+    }
+
+    // MARK: Inside
+
+    /// For checks.
+    var pool: DatabasePool? { state.pool.withLock { $0 } }
+
+    /// For checks: the index with its lock held.
+    func withIndex<Result>(_ body: (TokenIndex) -> Result) -> Result { state.withIndex(body) }
+
+    private static func start(_ writer: Writer) throws -> pthread_t {
+        var thread = pthread_t()
+        let argument = Unmanaged.passRetained(writer)
+        let result = pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<Writer>.fromOpaque(argument).takeRetainedValue().run()
+                return nil
+            }, argument.toOpaque())
+        guard result == 0 else {
+            argument.release()
+            throw StoreError.system("The writer's thread cannot be started", errno: result)
+        }
+        return thread
+    }
+}

@@ -1,0 +1,114 @@
+internal import CLinux
+internal import Glibc
+
+/// The folder of the database: ours alone, and held by one process at a time.
+final class StateDirectory: Sendable {
+    let path: String
+    private let lock: Int32
+
+    var databasePath: String { path + "/tokens.db" }
+
+    /// Makes the directory where there is none, checks it, takes its lock, and makes an empty database file with its
+    /// mode: SQLite gives the files beside it the same.
+    /// - Throws: `StoreError`: `unsafeDirectory`, `alreadyServed`, or what the disk says.
+    init(path: String) throws {
+        self.path = path
+        let directory = try Self.openDirectory(path)
+        defer { close(directory) }
+        lock = try Self.takeLock(in: directory, path: path)
+        do {
+            let file = try Self.openFile("tokens.db", in: directory, path: path)
+            close(file)
+        } catch {
+            close(lock)
+            throw error
+        }
+    }
+
+    deinit { close(lock) }
+
+    /// Lets another process serve the database. Nothing of this directory may be used after.
+    func release() { flock(lock, LOCK_UN) }
+
+    private static func openDirectory(_ path: String) throws -> Int32 {
+        if mkdir(path, 0o700) != 0 && errno != EEXIST {
+            throw StoreError.system("The state directory \(path) cannot be made", errno: errno)
+        }
+        let directory = linux_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0)
+        guard directory >= 0 else {
+            if errno == ELOOP || errno == ENOTDIR {
+                throw StoreError(
+                    .unsafeDirectory, "The state directory \(path) is not a directory itself; name the real one.",
+                    errno: errno)
+            }
+            throw StoreError.system("The state directory \(path) cannot be opened", errno: errno)
+        }
+        var status = stat()
+        guard fstat(directory, &status) == 0 else {
+            let code = errno
+            close(directory)
+            throw StoreError.system("The state directory \(path) cannot be read", errno: code)
+        }
+        guard status.st_uid == geteuid() else {
+            close(directory)
+            throw StoreError(
+                .unsafeDirectory,
+                "The state directory \(path) belongs to uid \(status.st_uid); give it to uid \(geteuid()).")
+        }
+        guard status.st_mode & 0o077 == 0 else {
+            close(directory)
+            throw StoreError(
+                .unsafeDirectory, "Others may enter the state directory \(path); run chmod 0700 on it.")
+        }
+        return directory
+    }
+
+    /// The lock is flock(2)'s: the kernel releases it when the process ends, however it ends.
+    private static func takeLock(in directory: Int32, path: String) throws -> Int32 {
+        let lock = try openFile("lock", in: directory, path: path)
+        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            let code = errno
+            let holder = readHolder(lock)
+            close(lock)
+            guard code == EWOULDBLOCK else {
+                throw StoreError.system("The lock in \(path) cannot be taken", errno: code)
+            }
+            throw StoreError(
+                .alreadyServed, "Another scaem-tokend (pid \(holder)) serves this database; stop it first.")
+        }
+        // Only for the sentence above: that the number could not be written harms nothing.
+        var text = Array("\(getpid())\n".utf8)
+        if ftruncate(lock, 0) == 0 { _ = pwrite(lock, &text, text.count, 0) }
+        return lock
+    }
+
+    private static func openFile(_ name: String, in directory: Int32, path: String) throws -> Int32 {
+        // Through the directory that was checked, not through its path, which may be another one by now.
+        let file = linux_open("/proc/self/fd/\(directory)/\(name)", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw StoreError.system("\(path)/\(name) cannot be opened", errno: errno) }
+        var status = stat()
+        guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            close(file)
+            throw StoreError(.unsafeDirectory, "\(path)/\(name) is not a plain file; remove it.")
+        }
+        if status.st_mode & 0o077 != 0 && fchmod(file, 0o600) != 0 {
+            let code = errno
+            close(file)
+            throw StoreError.system("\(path)/\(name) cannot be made private", errno: code)
+        }
+        return file
+    }
+
+    private static func readHolder(_ lock: Int32) -> String {
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let count = pread(lock, &bytes, bytes.count, 0)
+        guard count > 0 else { return "unknown" }
+        return String(decoding: bytes[..<count].prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    }
+
+    /// Bytes of a file in the directory; 0 where there is none.
+    func size(of name: String) -> Int64 {
+        var status = stat()
+        return stat(path + "/" + name, &status) == 0 ? Int64(status.st_size) : 0
+    }
+}

@@ -1,0 +1,48 @@
+internal import TokenModel
+
+/// The bounds of a store. Every resource has one; the defaults stand here with their reasons.
+public struct StoreConfiguration: Sendable {
+    /// Mutations that may wait. At some 40,000 a second this is a tenth of a second of work.
+    public var queueCapacity = 4_096
+    /// A uid that is not an administrator's may hold this part of the queue: one user cannot shut out the others.
+    public var queueShareOfUser = 4
+    /// Mutations a transaction. Beyond this a larger batch gains nothing and the first of it waits longer.
+    public var batchLimit = 512
+    /// Tokens an owner; administrators are exempt.
+    public var tokensPerOwner = TokenLimits.tokensPerOwner
+    /// Pages of the write-ahead log after which an idle moment is used for a checkpoint (4 KiB a page).
+    public var idleCheckpointPages: Int32 = 1_000
+    /// Pages after which a checkpoint is made between two batches (32 MiB: rare, and bounded on the disk).
+    public var forcedCheckpointPages: Int32 = 8_000
+    /// How long nothing must come in before the moment counts as idle.
+    public var idleMilliseconds = 50
+    /// `last_used_at` is written behind, this many rows a commit.
+    public var lastUsedRows = 500
+    /// How often `last_used_at` is written behind while nothing waits; after half as much again
+    /// also while something does. The
+    /// contract allows a lag of 60 s.
+    public var lastUsedSeconds: Int64 = 30
+    /// How often a database whose commit failed is tried again.
+    public var reopenMilliseconds = 1_000
+
+    /// The defaults.
+    public init() {}
+}
+
+/// What a store has to say to the log. Who gets it writes it; the store itself writes nothing.
+public enum StoreEvent: Sendable {
+    /// The index stands.
+    case opened(applications: Int, tokens: Int, sequence: Int64, milliseconds: Int64)
+    /// The disk refuses changes since now; said once until it takes them again.
+    case storageRefuses(StoreError)
+    /// The disk takes changes again.
+    case storageRecovered
+    /// A commit failed in the disk, so that nobody knows whether it happened; the database is reopened.
+    case commitUnknown(StoreError)
+    /// What the program asserts did not hold; the batch was rolled back and the index is made anew.
+    case invariantBroken(StoreError)
+    /// A checkpoint failed; the write-ahead log grows until one succeeds.
+    case checkpointFailed(StoreError)
+    /// There was no randomness for a new token.
+    case randomnessFailed
+}

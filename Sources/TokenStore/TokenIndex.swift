@@ -1,0 +1,222 @@
+internal import TokenModel
+
+/// All that a decision or an answer needs, in memory: tables of fixed slots, names once, no object a token.
+///
+/// Readers hold the ledger's lock; the writer, which alone changes anything but `lastUsedSeconds` and its marks, holds
+/// it while it changes, and may read without. That is what makes the ledger's `@unchecked Sendable` of it true.
+final class TokenIndex {
+    let names = NameTable()
+    let applications = Chunks<ApplicationSlot>(empty: ApplicationSlot())
+    let tokens = Chunks<TokenSlot>(empty: TokenSlot())
+    let previous = Chunks<PreviousSlot>(empty: PreviousSlot())
+    let used = UsedMarks()
+    private let digests = ProbeTable()
+    private let pairs = ProbeTable()
+
+    /// Digests, current and previous.
+    var digestCount: Int { digests.count }
+    /// Pairs of application and project.
+    var pairCount: Int { pairs.count }
+
+    // MARK: Looking up
+
+    /// The entry of a digest, current or previous; its raw value is 0 where there is none.
+    @inline(__always)
+    func find(_ digest: TokenDigest) -> DigestEntry {
+        let tag = DigestEntry.tag(digest)
+        return DigestEntry(
+            raw: digests.find(digest.words.0) { raw in
+                raw & DigestEntry.tagMask == tag && self.digest(of: raw) == digest
+            })
+    }
+
+    /// The application of a name, or 0.
+    func application(_ name: ApplicationName) -> UInt32 {
+        let slot = names.find(name.text)
+        return slot == 0 ? 0 : names.names[slot].pointee.application
+    }
+
+    /// The token that an application holds for a project, or 0.
+    func token(application: UInt32, project: ProjectCode) -> UInt32 {
+        let name = names.find(project.text)
+        guard application != 0, name != 0 else { return 0 }
+        return pairs.find(Self.pairHash(application, name)) { slot in
+            self.tokens[slot].pointee.application == application && self.tokens[slot].pointee.project == name
+        }
+    }
+
+    /// Tokens that an owner holds, expired ones included.
+    func ownedTokens(_ owner: String) -> Int {
+        let slot = names.find(owner)
+        return slot == 0 ? 0 : Int(names.names[slot].pointee.ownedTokens)
+    }
+
+    /// What a slot holds, in the model's words.
+    func stored(_ slot: UInt32) -> StoredToken {
+        let token = tokens[slot]
+        var list: [PreviousToken] = []
+        var next = token.pointee.previous
+        while next != 0 {
+            list.append(previous[next].pointee.model)
+            next = previous[next].pointee.next
+        }
+        return StoredToken(
+            id: token.pointee.id,
+            held: HeldToken(
+                digest: token.pointee.digest, issuedAt: token.pointee.issuedAt, expiresAt: token.pointee.expiresAt,
+                previous: list))
+    }
+
+    /// Every token of an application, in no order.
+    func forEachToken(of application: UInt32, _ body: (UInt32) throws -> Void) rethrows {
+        var slot = applications[application].pointee.firstToken
+        while slot != 0 {
+            let next = tokens[slot].pointee.nextOfApplication
+            try body(slot)
+            slot = next
+        }
+    }
+
+    // MARK: Changing
+
+    func insertApplication(name: UnsafeRawBufferPointer, _ stored: StoredApplication) -> UInt32 {
+        let slot = applications.take()
+        let nameSlot = names.retain(name)
+        let owner = UnsafeRawBufferPointer(
+            rebasing: name[..<(name.firstIndex(of: UInt8(ascii: "/")) ?? name.endIndex)])
+        let application = applications[slot]
+        application.pointee.name = nameSlot
+        application.pointee.owner = names.retain(owner)
+        application.pointee.registrationID = stored.registrationID
+        application.pointee.id = stored.id
+        names.names[nameSlot].pointee.application = slot
+        return slot
+    }
+
+    /// Takes an application out; its tokens went before.
+    func removeApplication(_ slot: UInt32) {
+        let application = applications[slot].pointee
+        precondition(application.firstToken == 0, "an application goes after its tokens")
+        names.names[application.name].pointee.application = 0
+        names.release(application.name)
+        names.release(application.owner)
+        applications.release(slot)
+    }
+
+    @discardableResult
+    func insertToken(application: UInt32, project: UnsafeRawBufferPointer, _ stored: StoredToken) -> UInt32 {
+        let slot = tokens.take()
+        let token = tokens[slot]
+        let owner = applications[application]
+        token.pointee.application = application
+        token.pointee.project = names.retain(project)
+        token.pointee.id = stored.id
+        token.pointee.nextOfApplication = owner.pointee.firstToken
+        if owner.pointee.firstToken != 0 { tokens[owner.pointee.firstToken].pointee.priorOfApplication = slot }
+        owner.pointee.firstToken = slot
+        names.names[owner.pointee.owner].pointee.ownedTokens += 1
+        pairs.insert(slot, hash: Self.pairHash(application, token.pointee.project), hashOf: pairHash(of:))
+        fill(slot, stored.held)
+        return slot
+    }
+
+    /// Puts another token, or other previous ones, in the place of what a slot holds.
+    func replaceToken(_ slot: UInt32, with held: HeldToken) {
+        let isOther = tokens[slot].pointee.digest != held.digest
+        empty(slot)
+        fill(slot, held)
+        if isOther {
+            tokens[slot].pointee.lastUsedSeconds = 0
+            used.clear(slot)
+        }
+    }
+
+    func removeToken(_ slot: UInt32) {
+        empty(slot)
+        used.clear(slot)
+        let token = tokens[slot].pointee
+        pairs.remove(slot, hash: pairHash(of: slot), hashOf: pairHash(of:))
+        if token.nextOfApplication != 0 {
+            tokens[token.nextOfApplication].pointee.priorOfApplication = token.priorOfApplication
+        }
+        if token.priorOfApplication != 0 {
+            tokens[token.priorOfApplication].pointee.nextOfApplication = token.nextOfApplication
+        } else {
+            applications[token.application].pointee.firstToken = token.nextOfApplication
+        }
+        names.names[applications[token.application].pointee.owner].pointee.ownedTokens -= 1
+        names.release(token.project)
+        tokens.release(slot)
+    }
+
+    // MARK: Digests of a slot
+
+    private func fill(_ slot: UInt32, _ held: HeldToken) {
+        let token = tokens[slot]
+        token.pointee.digest = held.digest
+        token.pointee.issuedAt = held.issuedAt
+        token.pointee.ttlSeconds = UInt32((held.expiresAt.milliseconds - held.issuedAt.milliseconds) / 1_000)
+        insert(DigestEntry(slot: slot, isPrevious: false, digest: held.digest), held.digest)
+        var last: UInt32 = 0
+        for one in held.previous {
+            let place = previous.take()
+            previous[place].pointee = PreviousSlot(
+                digest: one.digest, issuedAt: one.issuedAt, expiresAt: one.expiresAt,
+                bootDeadlineMilliseconds: one.bootDeadlineMilliseconds, token: slot, next: 0)
+            if last == 0 { token.pointee.previous = place } else { previous[last].pointee.next = place }
+            last = place
+            insert(DigestEntry(slot: place, isPrevious: true, digest: one.digest), one.digest)
+        }
+    }
+
+    private func empty(_ slot: UInt32) {
+        let token = tokens[slot]
+        remove(DigestEntry(slot: slot, isPrevious: false, digest: token.pointee.digest), token.pointee.digest)
+        var next = token.pointee.previous
+        token.pointee.previous = 0
+        while next != 0 {
+            let one = previous[next].pointee
+            remove(DigestEntry(slot: next, isPrevious: true, digest: one.digest), one.digest)
+            previous.release(next)
+            next = one.next
+        }
+    }
+
+    private func insert(_ entry: DigestEntry, _ digest: TokenDigest) {
+        digests.insert(entry.raw, hash: digest.words.0) { self.digest(of: $0).words.0 }
+    }
+
+    private func remove(_ entry: DigestEntry, _ digest: TokenDigest) {
+        digests.remove(entry.raw, hash: digest.words.0) { self.digest(of: $0).words.0 }
+    }
+
+    @inline(__always)
+    private func digest(of raw: UInt32) -> TokenDigest {
+        let entry = DigestEntry(raw: raw)
+        return entry.isPrevious ? previous[entry.slot].pointee.digest : tokens[entry.slot].pointee.digest
+    }
+
+    private func pairHash(of slot: UInt32) -> UInt64 {
+        Self.pairHash(tokens[slot].pointee.application, tokens[slot].pointee.project)
+    }
+
+    /// Slots are numbers that no caller chooses: a mixing function without a key will do (splitmix64's).
+    private static func pairHash(_ application: UInt32, _ project: UInt32) -> UInt64 {
+        var mixed = UInt64(application) << 32 | UInt64(project)
+        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ mixed >> 31
+    }
+}
+
+/// A row of `token` as decisions see it.
+struct StoredToken: Equatable {
+    let id: Int64
+    let held: HeldToken
+}
+
+/// A row of `application` as decisions see it.
+struct StoredApplication: Equatable {
+    let id: Int64
+    let registrationID: RegistrationID
+}

@@ -1,0 +1,150 @@
+internal import GRDBSQLite
+internal import TokenModel
+
+/// How a commit ended.
+enum CommitResult {
+    case committed
+    /// Its commit frame is not in the log: rolled back, nothing happened.
+    case notCommitted(StoreError)
+    /// It may be in the log, and may be found there after a restart.
+    case unknown(StoreError)
+}
+
+/// The writer's statements, prepared once. A changing one names the row by its id and by the digest that the decision
+/// saw, and must change exactly that row: the index and the table check each other at each write.
+final class WriterStatements {
+    private let connection: OpaquePointer
+    private let beginImmediate: RawStatement
+    private let insertApplication: RawStatement
+    private let deleteApplication: RawStatement
+    private let insertToken: RawStatement
+    private let updateToken: RawStatement
+    private let deleteToken: RawStatement
+    private let updateLastUsed: RawStatement
+    private let insertAudit: RawStatement
+
+    init(_ connection: OpaquePointer) throws {
+        func prepare(_ sql: String) throws -> RawStatement { try RawStatement(sql, on: connection) }
+        self.connection = connection
+        beginImmediate = try prepare("BEGIN IMMEDIATE")
+        insertApplication = try prepare(
+            "INSERT INTO application (id, name, registration_id, registered_at) VALUES (?, ?, ?, ?)")
+        deleteApplication = try prepare("DELETE FROM application WHERE id = ?")
+        insertToken = try prepare(
+            """
+            INSERT INTO token (id, application_id, project_code, digest, issued_at, expires_at, previous)
+            VALUES (?, ?, ?, ?, ?, ?, ?)
+            """)
+        updateToken = try prepare(
+            """
+            UPDATE token SET digest = ?3, issued_at = ?4, expires_at = ?5, previous = ?6,
+              last_used_at = CASE WHEN digest = ?3 THEN last_used_at END
+            WHERE id = ?1 AND digest = ?2
+            """)
+        deleteToken = try prepare("DELETE FROM token WHERE id = ? AND digest = ?")
+        updateLastUsed = try prepare("UPDATE token SET last_used_at = ? WHERE id = ? AND digest = ?")
+        insertAudit = try prepare(
+            """
+            INSERT INTO audit (sequence, time, event, outcome, registration_id, application, project, principal, uid,
+              gid, pid, unit, fingerprint, ended, shortened, chain)
+            VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """)
+    }
+
+    func begin() throws { try beginImmediate.run() }
+
+    /// Commits, and says what is known where that fails.
+    ///
+    /// sqlite.org/rescode.html: FULL, READONLY, BUSY and IOERR_WRITE come while frames are written. Frames count only
+    /// with a whole commit frame behind them, and it is the last to be written, so nothing happened. Any other error
+    /// (IOERR_FSYNC above all) may come after that.
+    func commit() -> CommitResult {
+        let result = sqlite3_exec(connection, "COMMIT", nil, nil, nil)
+        if result == SQLITE_OK { return .committed }
+        let extended = sqlite3_extended_errcode(connection)
+        let error = RawStatement.error(extended, connection)
+        let isKnown: Bool
+        switch extended & 0xFF {
+        case SQLITE_FULL, SQLITE_READONLY, SQLITE_BUSY, SQLITE_CONSTRAINT: isKnown = true
+        default: isKnown = extended == SQLITE_IOERR | (3 << 8)  // SQLITE_IOERR_WRITE, a macro that Swift cannot read
+        }
+        return isKnown && rollback() ? .notCommitted(error) : .unknown(error)
+    }
+
+    /// Ends a transaction that may be open; some errors have rolled it back already.
+    /// - Returns: whether none is open now.
+    func rollback() -> Bool {
+        if sqlite3_get_autocommit(connection) == 0 { sqlite3_exec(connection, "ROLLBACK", nil, nil, nil) }
+        return sqlite3_get_autocommit(connection) != 0
+    }
+
+    func insert(_ application: ApplicationName, _ stored: StoredApplication, registeredAt: Instant) throws {
+        insertApplication.bind(1, stored.id)
+        insertApplication.bind(2, application.text)
+        insertApplication.bind(3, AuditBlobs.bytes(stored.registrationID))
+        insertApplication.bind(4, registeredAt.milliseconds)
+        try insertApplication.run()
+    }
+
+    func delete(_ application: StoredApplication) throws {
+        deleteApplication.bind(1, application.id)
+        try deleteApplication.runChangingOneRow()
+    }
+
+    func insert(_ token: StoredToken, application: StoredApplication, project: ProjectCode) throws {
+        insertToken.bind(1, token.id)
+        insertToken.bind(2, application.id)
+        insertToken.bind(3, project.text)
+        insertToken.bind(4, token.held.digest)
+        insertToken.bind(5, token.held.issuedAt.milliseconds)
+        insertToken.bind(6, token.held.expiresAt.milliseconds)
+        insertToken.bind(7, AuditBlobs.bytes(token.held.previous))
+        try insertToken.run()
+    }
+
+    func update(_ before: StoredToken, to held: HeldToken) throws {
+        updateToken.bind(1, before.id)
+        updateToken.bind(2, before.held.digest)
+        updateToken.bind(3, held.digest)
+        updateToken.bind(4, held.issuedAt.milliseconds)
+        updateToken.bind(5, held.expiresAt.milliseconds)
+        updateToken.bind(6, AuditBlobs.bytes(held.previous))
+        try updateToken.runChangingOneRow()
+    }
+
+    func delete(_ token: StoredToken) throws {
+        deleteToken.bind(1, token.id)
+        deleteToken.bind(2, token.held.digest)
+        try deleteToken.runChangingOneRow()
+    }
+
+    func setLastUsed(_ moment: Instant, id: Int64, digest: TokenDigest) throws {
+        updateLastUsed.bind(1, moment.milliseconds)
+        updateLastUsed.bind(2, id)
+        updateLastUsed.bind(3, digest)
+        try updateLastUsed.runChangingOneRow()
+    }
+
+    func insert(_ record: AuditRecord) throws {
+        insertAudit.bind(1, record.sequence)
+        insertAudit.bind(2, record.time.milliseconds)
+        insertAudit.bind(3, record.event.rawValue)
+        insertAudit.bind(4, AuditBlobs.bytes(record.registrationID))
+        insertAudit.bind(5, record.application.text)
+        insertAudit.bind(6, record.project?.text)
+        insertAudit.bind(7, record.principal.text)
+        insertAudit.bind(8, Int64(record.uid))
+        insertAudit.bind(9, Int64(record.gid))
+        insertAudit.bind(10, Int64(record.pid))
+        insertAudit.bind(11, record.unit)
+        if let fingerprint = record.fingerprint {
+            insertAudit.bind(12, AuditBlobs.bytes([fingerprint]))
+        } else {
+            insertAudit.bindNull(12)
+        }
+        insertAudit.bind(13, AuditBlobs.bytes(record.ended))
+        insertAudit.bind(14, AuditBlobs.bytes(record.shortened))
+        insertAudit.bind(15, record.chain)
+        try insertAudit.run()
+    }
+}

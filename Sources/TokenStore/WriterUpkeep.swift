@@ -1,0 +1,200 @@
+internal import Synchronization
+internal import TokenModel
+
+/// When the writer does what no mutation asks for. Times are CLOCK_BOOTTIME's milliseconds.
+struct Upkeep {
+    private let configuration: StoreConfiguration
+    /// When `last_used_at` was last written behind, or found clean.
+    private(set) var lastUsedWrittenAt: Int64
+    /// Whether a round of writing it behind is under way.
+    var isWritingLastUsed = false
+    /// Pages that the log had at the last checkpoint, for as long as it has not started over; else 0.
+    private var checkpointedPages: Int32 = 0
+
+    init(configuration: StoreConfiguration, bootMilliseconds: Int64) {
+        self.configuration = configuration
+        lastUsedWrittenAt = bootMilliseconds
+    }
+
+    /// How long the writer may wait for mutations before it looks after things.
+    func timeoutMilliseconds(at now: Int64, pages: Int32) -> Int {
+        if isWritingLastUsed { return 0 }
+        let untilLastUsed = max(0, lastUsedWrittenAt + configuration.lastUsedSeconds * 1_000 - now)
+        let untilCheckpoint = wantsCheckpoint(pages: pages, isIdle: true) ? configuration.idleMilliseconds : .max
+        return min(Int(untilLastUsed), untilCheckpoint)
+    }
+
+    func wantsCheckpoint(pages: Int32, isIdle: Bool) -> Bool {
+        let limit = isIdle ? configuration.idleCheckpointPages : configuration.forcedCheckpointPages
+        // The log starts over only at a commit after a whole checkpoint, and only if no reader is in it. Until then, or
+        // after a failure, it has to grow before the next try.
+        let floor = checkpointedPages == 0 ? 0 : checkpointedPages + configuration.idleCheckpointPages
+        return pages >= max(limit, floor)
+    }
+
+    mutating func checkpointed(pages: Int32) { checkpointedPages = pages }
+
+    /// Notices that the log has started over.
+    mutating func committed(pages: Int32) {
+        if pages < checkpointedPages { checkpointedPages = 0 }
+    }
+
+    /// Idle moments are taken every `lastUsedSeconds`; busy ones only when half as much again has passed.
+    func wantsLastUsed(at now: Int64, isIdle: Bool) -> Bool {
+        if isIdle && isWritingLastUsed { return true }
+        let interval = configuration.lastUsedSeconds * 1_000
+        return now - lastUsedWrittenAt >= (isIdle ? interval : interval + interval / 2)
+    }
+
+    mutating func lastUsedWritten(at now: Int64, isComplete: Bool) {
+        isWritingLastUsed = !isComplete
+        if isComplete { lastUsedWrittenAt = now }
+    }
+}
+
+extension Writer {
+    /// Called between batches, and when nothing came in for a while.
+    func maintain(isIdle: Bool) {
+        let now = clock.bootMilliseconds()
+        if case .reopening(let nextTry) = health {
+            if now >= nextTry { reopen() }
+            return
+        }
+        if upkeep.wantsLastUsed(at: now, isIdle: isIdle) { writeLastUsed(at: now) }
+        guard health == .serving else { return }
+        let pages = database.writeAheadLogPages
+        upkeep.committed(pages: pages)
+        guard upkeep.wantsCheckpoint(pages: pages, isIdle: isIdle) else { return }
+        upkeep.checkpointed(pages: pages)
+        do {
+            _ = try database.checkpoint(truncating: false)
+        } catch {
+            log(.checkpointFailed(.any(error)))
+        }
+    }
+
+    /// Writes some rows' `last_used_at`, in a transaction without audit: losing it harms nobody.
+    func writeLastUsed(at now: Int64) {
+        let used = state.withIndex { index in
+            index.used.take(configuration.lastUsedRows).map { ($0, index.tokens[$0].pointee) }
+        }
+        guard !used.isEmpty else {
+            upkeep.lastUsedWritten(at: now, isComplete: true)
+            return
+        }
+        let result: CommitResult
+        do {
+            result = try database.perform {
+                let statements = try database.writing()
+                do {
+                    try statements.begin()
+                    for (_, token) in used {
+                        try statements.setLastUsed(
+                            Instant(milliseconds: Int64(token.lastUsedSeconds) * 1_000), id: token.id,
+                            digest: token.digest)
+                    }
+                } catch {
+                    return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
+                }
+                return statements.commit()
+            }
+        } catch {
+            result = .notCommitted(.any(error))
+        }
+        switch result {
+        case .committed:
+            diskTakesChanges()
+            upkeep.lastUsedWritten(at: now, isComplete: used.count < configuration.lastUsedRows)
+        case .notCommitted(let error):
+            state.withIndex { index in used.forEach { index.used.mark($0.0) } }
+            // The next round tries again: "complete" means that this one is over.
+            upkeep.lastUsedWritten(at: now, isComplete: true)
+            if error.code == .invariant {
+                log(.invariantBroken(error))
+                reopenNow(because: error)
+            } else {
+                diskRefuses(error)
+            }
+        case .unknown(let error):
+            log(.commitUnknown(error))
+            upkeep.lastUsedWritten(at: now, isComplete: true)
+            state.problem.withLock { $0 = error.sentence }
+            health = .reopening(nextTryMilliseconds: now)
+        }
+    }
+
+    // MARK: The disk's health
+
+    /// Says so once, until it takes changes again.
+    func diskRefuses(_ error: StoreError) {
+        let isNew = state.problem.withLock { problem in
+            defer { problem = error.sentence }
+            return problem == nil
+        }
+        if isNew { log(.storageRefuses(error)) }
+    }
+
+    func diskTakesChanges() {
+        let wasRefusing = state.problem.withLock { problem in
+            defer { problem = nil }
+            return problem != nil
+        }
+        if wasRefusing { log(.storageRecovered) }
+    }
+
+    /// After a fault of the program: the index is made anew at once, so that it cannot mislead another batch.
+    func reopenNow(because error: StoreError) {
+        state.problem.withLock { $0 = error.sentence }
+        reopen()
+    }
+
+    /// Closes and opens the database, and makes the index anew from it. Until that succeeds no mutation is taken; the
+    /// tokens that were known stay good meanwhile.
+    func reopen() {
+        let started = clock.bootMilliseconds()
+        state.pool.withLock { $0 = nil }
+        database.close()
+        do {
+            let opened = try TokenDatabase(path: directory.databasePath)
+            // What a failed fsync left may be in the kernel's memory only. Copying the log into the database, which
+            // syncs both, makes durable what is about to be believed.
+            guard try opened.checkpoint(truncating: true) else {
+                throw StoreError.sqlite(5)  // SQLITE_BUSY
+            }
+            let (index, head) = try TokenIndex.load(opened, asOf: Moment(clock: clock))
+            database = opened
+            self.head = head
+            state.replaceIndex(index)
+            state.sequence.store(head.sequence, ordering: .releasing)
+            state.pool.withLock { $0 = opened.pool }
+            health = .serving
+            upkeep = Upkeep(configuration: configuration, bootMilliseconds: clock.bootMilliseconds())
+            diskTakesChanges()
+            log(
+                .opened(
+                    applications: index.applications.count, tokens: index.tokens.count, sequence: head.sequence,
+                    milliseconds: clock.bootMilliseconds() - started))
+        } catch {
+            diskRefuses(.any(error))
+            health = .reopening(
+                nextTryMilliseconds: clock.bootMilliseconds() + Int64(configuration.reopenMilliseconds))
+        }
+    }
+
+    /// After the last batch: writes what is left behind, empties the log and closes.
+    func finish() {
+        if case .reopening = health { reopen() }
+        if health == .serving {
+            repeat { writeLastUsed(at: clock.bootMilliseconds()) } while upkeep.isWritingLastUsed
+        }
+        state.pool.withLock { $0 = nil }
+        if health == .serving {
+            do {
+                _ = try database.checkpoint(truncating: true)
+            } catch {
+                log(.checkpointFailed(.any(error)))
+            }
+        }
+        database.close()
+    }
+}
