@@ -1,0 +1,36 @@
+// What the tests tell the shims, in a file that both sides map: eight 64-bit numbers (FIELDS in faults.py).
+#pragma once
+#define _GNU_SOURCE 1
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct panel {
+    volatile int64_t frozen;           // not 0: the two clocks stand still at what follows
+    volatile int64_t wall_nanoseconds;  // since the epoch
+    volatile int64_t boot_nanoseconds;  // since the boot
+    volatile int64_t lookup_errno;      // not 0: look-ups of users fail with it
+    volatile int64_t write_errno;       // not 0: writes to the watched folder fail with it
+    volatile int64_t sync_errno;        // not 0: syncs of the watched folder fail with it
+    volatile int64_t faults_hit;        // how often a fault was injected
+    volatile int64_t sync_delay_milliseconds;  // how long each sync of the watched folder takes at least
+};
+
+static struct panel *panel(void) {
+    static struct panel *mapped;
+    struct panel *known = __atomic_load_n(&mapped, __ATOMIC_ACQUIRE);
+    if (known) return known;
+    const char *path = getenv("SCAEM_TEST_PANEL");
+    if (!path) abort();
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) abort();
+    void *address = mmap(NULL, sizeof(struct panel), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (address == MAP_FAILED) abort();
+    __atomic_store_n(&mapped, address, __ATOMIC_RELEASE);
+    return address;
+}

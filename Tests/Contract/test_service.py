@@ -1,0 +1,122 @@
+"""What a service manager relies on: readiness, a passed socket, and a stop that leaves the socket alone."""
+
+import os
+import socket
+import stat
+import sys
+
+import pytest
+
+from wire import Connection, request
+
+# Stands in for the service manager: hands a descriptor over as number 3 and becomes the daemon.
+HAND_OVER = """
+import os, sys
+number, *command = sys.argv[1:]
+os.dup2(int(number), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="scaem-tokend.socket")
+os.execv(command[0], command)
+"""
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """The service manager's end of NOTIFY_SOCKET."""
+    path = tmp_path / "notify"
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind(str(path))
+    receiver.settimeout(30)
+    yield receiver, {"NOTIFY_SOCKET": str(path)}
+    receiver.close()
+
+
+def next_state(receiver, wanted):
+    """Reads notifications until one holds the wanted line."""
+    while True:
+        lines = receiver.recv(4096).decode().splitlines()
+        if wanted in lines:
+            return
+
+
+def test_ready_means_that_it_serves(make_daemon, manager):
+    receiver, environment = manager
+    daemon = make_daemon(environment=environment)
+    daemon.launch()
+    next_state(receiver, "READY=1")
+    # At that very moment, without a second try.
+    with Connection(daemon.socket) as connection:
+        assert connection.call("ping") == {}
+    daemon.terminate()
+    next_state(receiver, "STOPPING=1")
+    assert daemon.wait() == 0
+
+
+def test_a_start_that_fails_is_never_ready(make_daemon, manager):
+    receiver, environment = manager
+    daemon = make_daemon(environment=environment, config="[tokens]\nx = 1\n")
+    daemon.launch()
+    assert daemon.process.wait(30) == 78
+    receiver.setblocking(False)
+    states = b""
+    try:
+        while True:
+            states += receiver.recv(4096)
+    except BlockingIOError:
+        pass
+    assert b"READY=1" not in states
+
+
+@pytest.fixture
+def passed(make_daemon):
+    """A daemon, not yet started, that will get its listening socket from outside."""
+    daemon = make_daemon()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(daemon.socket))
+    daemon.socket.chmod(0o640)
+    listener.listen(16)
+    daemon.inherited = (listener.fileno(),)
+    daemon.wrapper = [sys.executable, "-c", HAND_OVER, str(listener.fileno())]
+    yield daemon
+    listener.close()
+
+
+def test_a_passed_socket_is_served_and_left_alone(passed):
+    inode = os.stat(passed.socket).st_ino
+    for method in ("register", "rotate"):
+        passed.start()
+        with passed.connect() as connection:
+            connection.call(method, application="a", project_code="p")
+        passed.stop()
+        entry = os.stat(passed.socket)
+        assert entry.st_ino == inode and stat.S_IMODE(entry.st_mode) == 0o640, "the socket is the service manager's"
+
+
+def test_who_connected_before_the_start_or_during_a_restart_is_answered(passed):
+    """Socket activation loses nobody, even when the daemon is killed."""
+    for end in (passed.stop, passed.kill9):
+        waiting = [Connection(passed.socket) for _ in range(5)]
+        for number, connection in enumerate(waiting):
+            connection.send(request("ping", None, number) + b"\n")
+        passed.start()
+        for number, connection in enumerate(waiting):
+            assert connection.read_line() == b'{"jsonrpc":"2.0","id":%d,"result":{}}' % number
+            connection.close()
+        end()
+    passed.start()
+
+
+@pytest.mark.parametrize("kind", ["device", "datagram socket", "socket that does not listen"])
+def test_what_is_no_listening_socket_is_not_served(make_daemon, kind):
+    """Handed something else, the daemon says so and ends, rather than being ready for nobody."""
+    daemon = make_daemon()
+    with {
+        "device": lambda: open(os.devnull),
+        "datagram socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),
+        "socket that does not listen": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+    }[kind]() as wrong:
+        daemon.inherited = (wrong.fileno(),)
+        daemon.wrapper = [sys.executable, "-c", HAND_OVER, str(wrong.fileno())]
+        daemon.launch()
+        assert daemon.wait(10) > 0
+    assert "socket" in daemon.output()

@@ -1,0 +1,107 @@
+import Glibc
+import Testing
+import TokenModel
+
+@testable import TokenServer
+
+/// `watch`: nothing missed, nothing twice, and never a silent gap.
+struct WatchTests {
+    private func record(_ sequence: Int64, application: String = "tester") -> AuditRecord {
+        AuditRecord(
+            sequence: sequence, time: Instant(milliseconds: 0), event: .rotated,
+            registrationID: RegistrationID(high: 0, low: 0), application: ApplicationName(application)!,
+            project: ProjectCode("P")!, principal: Principal.user(name: "tester", uid: 0), uid: 0, gid: 0, pid: 1,
+            unit: nil, fingerprint: Fingerprint(value: UInt64(sequence)), ended: [Fingerprint(value: 1)],
+            shortened: [], chain: TokenDigest(words: (0, 0, 0, 0)))
+    }
+
+    private func commit(_ harness: Harness, _ sequences: ClosedRange<Int64>, application: String = "tester") {
+        harness.ledger.finish(0, records: sequences.map { record($0, application: application) }) { _ in .unknown }
+    }
+
+    private func sequence(_ line: String?) -> Int64? {
+        guard let line, let start = line.firstRange(of: #""sequence":"#) else { return nil }
+        return Int64(line[start.upperBound...].prefix { $0.isNumber })
+    }
+
+    @Test func fromNowOn() throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        commit(harness, 1...3)
+        let connection = harness.connect()
+        connection.send(#"{"jsonrpc":"2.0","id":1,"method":"watch"}"# + "\n")
+        #expect(connection.line() == #"{"jsonrpc":"2.0","id":1,"result":{"sequence":3}}"#)
+        commit(harness, 4...5)
+        #expect(
+            connection.line()
+                == #"{"jsonrpc":"2.0","method":"event","params":{"sequence":4,"time":"1970-01-01T00:00:00.000Z","#
+                + #""event":"rotated","registration_id":"00000000-0000-0000-0000-000000000000","#
+                + #""application":"tester","project_code":"P","fingerprint":"0000000000000004","#
+                + #""ended":["0000000000000001"]}}"#)
+        #expect(sequence(connection.line()) == 5)
+    }
+
+    @Test func sinceReplaysAndGoesOnWhileChangesCome() throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        commit(harness, 1...2_000)
+        let connection = harness.connect()
+        connection.send(#"{"jsonrpc":"2.0","id":1,"method":"watch","params":{"since":7}}"# + "\n")
+        #expect(connection.line() == #"{"jsonrpc":"2.0","id":1,"result":{"sequence":7}}"#)
+        // Some come while the replay is on its way, some after; the reader cannot tell.
+        for start in stride(from: Int64(2_001), to: 4_001, by: 100) { commit(harness, start...(start + 99)) }
+        for expected in Int64(8)...4_000 { #expect(sequence(connection.line()) == expected) }
+    }
+
+    @Test(arguments: ["6", "2001", "9223372036854775807"])
+    func whatIsNotKeptIsGone(since: String) throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        commit(harness, 8...2_000)
+        let connection = harness.connect()
+        connection.send(#"{"jsonrpc":"2.0","id":1,"method":"watch","params":{"since":\#(since)}}"# + "\n")
+        #expect(connection.line()?.contains(#""code":-32010"#) == true)
+    }
+
+    @Test func aSlowWatcherIsToldAndClosed() throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        let connection = harness.connect()
+        connection.send(#"{"jsonrpc":"2.0","id":1,"method":"watch"}"# + "\n")
+        #expect(connection.line() != nil)
+        for start in stride(from: Int64(1), to: 20_001, by: 100) { commit(harness, start...(start + 99)) }
+        var expected: Int64 = 1
+        var last: String?
+        while let line = connection.line() {
+            if let sequence = sequence(line) {
+                #expect(sequence == expected)
+                expected += 1
+            }
+            last = line
+        }
+        #expect(expected < 20_001)
+        #expect(last?.hasPrefix(#"{"jsonrpc":"2.0","method":"error","params":{"code":-32006,"#) == true)
+    }
+
+    @Test func theStopIsSaid() throws {
+        let harness = try Harness()
+        let connection = harness.connect()
+        connection.send(#"{"jsonrpc":"2.0","id":1,"method":"watch"}"# + "\n")
+        #expect(connection.line() != nil)
+        harness.stop()
+        #expect(connection.line()?.hasPrefix(#"{"jsonrpc":"2.0","method":"error","params":{"code":-32008,"#) == true)
+        #expect(connection.line() == nil)
+    }
+
+    @Test func oneWatchAConnectionAndNoneInABatch() throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        let connection = harness.connect()
+        let watch = #"{"jsonrpc":"2.0","id":1,"method":"watch"}"#
+        connection.send("[\(watch)]\n")
+        #expect(connection.line()?.contains(#""code":-32600"#) == true)
+        connection.send(watch + "\n" + watch + "\n")
+        #expect(connection.line() == #"{"jsonrpc":"2.0","id":1,"result":{"sequence":0}}"#)
+        #expect(connection.line()?.contains(#""code":-32600"#) == true)
+    }
+}

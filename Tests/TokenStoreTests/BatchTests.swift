@@ -1,0 +1,195 @@
+import Synchronization
+import Testing
+import TokenModel
+
+@testable import TokenStore
+
+@Suite struct BatchTests {
+    /// Holds the writer in a delivery, so that all that `body` submits waits and is taken at once.
+    private func together(_ test: TestLedger, _ body: () throws -> Void) throws {
+        try test.collector.gate.withLock { _ in
+            let before = test.collector.entered
+            try test.submit(.revoke(application: app("nobody"), project: project("p")))
+            try test.collector.wait { test.collector.entered > before }
+            try body()
+        }
+    }
+
+    @Test func whatWaitsSharesACommit() throws {
+        let test = try TestLedger()
+        var mutations: [Mutation] = []
+        try together(test) {
+            for number in 0..<100 {
+                let name = try app("alice/\(number)")
+                mutations.append(
+                    try test.submit(.register(application: name, project: project("p"), ttlSeconds: 60)))
+            }
+        }
+        for mutation in mutations {
+            guard case .credentials = try test.collector.outcome(of: mutation) else { throw TestFault("refused") }
+        }
+        let batch = try #require(test.collector.deliveries.last)
+        #expect(batch.mutations.count == 100)
+        #expect(batch.records.map(\.sequence) == Array(1...100))
+        #expect(try test.ledger.countedChainRows() == 100)
+        try test.ledger.expectIndexEqualsTable()
+    }
+
+    @Test func aBatchSeesItsOwnChanges() throws {
+        let test = try TestLedger()
+        let name = try app("alice")
+        let code = try project("p")
+        var mutations: [Mutation] = []
+        try together(test) {
+            for command: Command in [
+                .rotate(application: name, project: code, ttlSeconds: 600, graceSeconds: 60),
+                .register(application: name, project: code, ttlSeconds: 600),
+                .register(application: name, project: code, ttlSeconds: 600),
+                .rotate(application: name, project: code, ttlSeconds: 600, graceSeconds: 60),
+                .rotate(application: name, project: code, ttlSeconds: 600, graceSeconds: 60),
+                .revoke(application: name, project: code),
+                .generate(application: name, project: code, ttlSeconds: 600),
+                .generate(application: name, project: try project("q"), ttlSeconds: 600),
+                .unregister(application: name),
+                .rotate(application: name, project: code, ttlSeconds: 600, graceSeconds: 60),
+                .register(application: name, project: code, ttlSeconds: 600),
+            ] { mutations.append(try test.submit(command)) }
+        }
+        let outcomes = try mutations.map { mutation in
+            switch try test.collector.outcome(of: mutation) {
+            case .credentials: "credentials"
+            case .revoked(let count): "revoked \(count)"
+            case .refused(let refusal): "\(refusal)"
+            default: "failed"
+            }
+        }
+        #expect(
+            outcomes == [
+                "notRegistered", "credentials", "alreadyRegistered(holdsToken: true)", "credentials", "credentials",
+                "revoked 3", "credentials", "credentials", "revoked 2", "notRegistered", "credentials",
+            ])
+        let sizes = test.collector.deliveries.map(\.mutations.count)
+        #expect(sizes == [1, 8, 3], "what ranges over many rows opens a batch of its own")
+        try test.ledger.expectIndexEqualsTable()
+        _ = try test.ledger.countedChainRows()
+    }
+
+    @Test func theQuotaCountsTheOpenBatch() throws {
+        var configuration = StoreConfiguration()
+        configuration.tokensPerOwner = 3
+        let test = try TestLedger(configuration: configuration)
+        var mutations: [Mutation] = []
+        try together(test) {
+            for number in 0..<5 {
+                mutations.append(
+                    try test.submit(
+                        .register(application: app("alice/\(number)"), project: project("p"), ttlSeconds: 60)))
+            }
+        }
+        var refused = 0
+        for mutation in mutations {
+            if case .refused(.quotaExceeded(limit: 3)) = try test.collector.outcome(of: mutation) { refused += 1 }
+        }
+        #expect(refused == 2)
+        try test.ledger.expectIndexEqualsTable()
+    }
+
+    @Test func aUserHoldsAQuarterOfTheQueueAndAdministratorsAllOfIt() throws {
+        var configuration = StoreConfiguration()
+        configuration.queueCapacity = 16
+        let test = try TestLedger(configuration: configuration)
+        let command = Command.revoke(application: try app("alice"), project: try project("p"))
+        func admissions(_ count: Int, uid: UInt32, isAdministrator: Bool = false) -> [Bool] {
+            let caller = TestLedger.caller("someone", uid: uid, isAdministrator: isAdministrator)
+            return (0..<count).map { _ in
+                let mutation = Mutation(
+                    command: command, caller: caller, ticket: .init(loop: 0, connection: 1, position: 0))
+                if case .accepted = test.ledger.submit(mutation) { return true }
+                return false
+            }
+        }
+        try together(test) {
+            #expect(admissions(5, uid: 1_001) == [true, true, true, true, false])
+            #expect(admissions(5, uid: 1_002) == [true, true, true, true, false])
+            #expect(admissions(9, uid: 0, isAdministrator: true).filter { $0 }.count == 8)
+            #expect(admissions(1, uid: 1_003) == [false])
+            #expect(test.ledger.status().queuedMutations == 16)
+        }
+        try test.collector.wait { test.collector.deliveries.flatMap(\.mutations).count == 17 }
+        #expect(admissions(4, uid: 1_001) == [true, true, true, true])
+    }
+
+    @Test func closeDrainsAndThenRefuses() throws {
+        let test = try TestLedger()
+        var mutations: [Mutation] = []
+        for number in 0..<50 {
+            mutations.append(
+                try test.submit(
+                    .register(application: app("alice/\(number)"), project: project("p"), ttlSeconds: 60)))
+        }
+        test.ledger.close()
+        #expect(mutations.allSatisfy { if case .credentials = $0.outcome { true } else { false } })
+        let late = Mutation(
+            command: .unregister(application: try app("alice/1")), caller: TestLedger.caller(),
+            ticket: .init(loop: 0, connection: 1, position: 0))
+        guard case .closed = test.ledger.submit(late) else { throw TestFault("accepted") }
+        try test.reopen()
+        #expect(try test.rows().count == 50)
+    }
+
+    /// What a cache of verified tokens is told must be what the daemon itself says, whatever happens.
+    @Test func aSeededHistoryLeavesIndexTablesAndEventsEqual() throws {
+        let seed = UInt64.random(in: 0 ... .max)
+        print("aSeededHistory: seed \(seed)")
+        var generator = SeededGenerator(seed: seed)
+        let test = try TestLedger()
+        let administrator = TestLedger.caller("root", uid: 0, isAdministrator: true)
+        let names = try (0..<6).map { try app($0 < 3 ? "alice/\($0)" : "user\($0)") }
+        let codes = try (0..<3).map { try project("project-\($0)") }
+        var made: [(token: TokenSecret, expiration: Instant)] = []
+        for round in 0..<60 {
+            var mutations: [Mutation] = []
+            for _ in 0..<Int.random(in: 1...25, using: &generator) {
+                let name = names.randomElement(using: &generator) ?? names[0]
+                let code = codes.randomElement(using: &generator) ?? codes[0]
+                let ttl = Int64.random(in: 60...300, using: &generator)
+                let command: Command =
+                    switch Int.random(in: 0..<100, using: &generator) {
+                    case 0..<15: .register(application: name, project: code, ttlSeconds: ttl)
+                    case 15..<30: .generate(application: name, project: code, ttlSeconds: ttl)
+                    case 30..<80:
+                        .rotate(
+                            application: name, project: code, ttlSeconds: ttl,
+                            graceSeconds: Int64.random(in: 0...3, using: &generator) * 40)
+                    case 80..<85: .revoke(application: name, project: code)
+                    case 85..<95:
+                        .revokeToken(
+                            made.randomElement(using: &generator)?.token.digest
+                                ?? TokenDigest(words: (1, 2, 3, 4)))
+                    case 95..<97: .revokeProject(code)
+                    default: .unregister(application: name)
+                    }
+                mutations.append(try test.submit(command, by: administrator))
+            }
+            for mutation in mutations {
+                if case .credentials(let credentials) = try test.collector.outcome(of: mutation) {
+                    made.append((credentials.token, credentials.expiration))
+                }
+            }
+            test.clock.advance(seconds: Int64.random(in: 0...30, using: &generator))
+            try test.ledger.expectIndexEqualsTable()
+            if round % 20 == 19 { try test.reopen() }
+            let ended = Set(test.collector.records.flatMap(\.ended))
+            var ends: [Fingerprint: Instant] = [:]
+            for token in test.collector.records.flatMap(\.shortened) { ends[token.fingerprint] = token.expiration }
+            let now = test.clock.wall()
+            for (token, expiration) in made {
+                let fingerprint = token.digest.fingerprint
+                let isAlive = !ended.contains(fingerprint) && now < min(expiration, ends[fingerprint] ?? expiration)
+                #expect(test.isActive(token) == isAlive, "seed \(seed), round \(round), \(fingerprint)")
+            }
+        }
+        #expect(try test.ledger.countedChainRows() == test.ledger.status().lastSequence)
+        #expect(made.count > 100)
+    }
+}

@@ -1,0 +1,100 @@
+import CLinux
+import Glibc
+import Synchronization
+import Testing
+import TokenModel
+
+@testable import TokenStore
+
+@Suite(.serialized) struct FaultTests {
+    /// facts: such a commit is not visible, and after reopening it is there.
+    @Test func aCommitThatCannotBeSyncedIsUnknownAndTheIndexIsMadeAnew() throws {
+        try #require(FaultyDisk.isInstalled)
+        var configuration = StoreConfiguration()
+        configuration.reopenMilliseconds = 10
+        let test = try TestLedger(configuration: configuration)
+        let first = try test.credentials(
+            .register(application: app("alice"), project: project("p"), ttlSeconds: 600))
+        let rotate = Command.rotate(
+            application: try app("alice"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
+        FaultyDisk.unsyncable.withLock { $0 = test.directory.path }
+        guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
+        guard case .storageUnavailable = try test.run(rotate) else { throw TestFault("a mutation was taken") }
+        #expect(test.ledger.status().storageProblem != nil)
+        #expect(test.isActive(first.token), "what was known stays known")
+        FaultyDisk.unsyncable.withLock { $0 = nil }
+        test.clock.advance(seconds: 1)
+        let outcome = try retry { try test.run(rotate) }
+        guard case .credentials(let last) = outcome else { throw TestFault("not taken again") }
+        #expect(!test.isActive(first.token) && test.isActive(last.token))
+        #expect(test.ledger.status().storageProblem == nil)
+        try test.ledger.expectIndexEqualsTable()
+        let rows = try test.ledger.countedChainRows()
+        #expect(rows == test.ledger.status().lastSequence)
+        #expect(rows == 3, "the commit that nobody was told of had happened")
+        #expect(test.collector.records.map(\.sequence) == [1, 3])
+        #expect(test.collector.events.contains { if case .commitUnknown = $0 { true } else { false } })
+        #expect(test.collector.events.contains { if case .storageRecovered = $0 { true } else { false } })
+    }
+
+    @Test func aFullDiskRefusesAndChangesNothing() throws {
+        try #require(geteuid() == 0, "run the tests as root: this one mounts a small tmpfs")
+        let mountPoint = try TemporaryDirectory()
+        try #require(mount("tmpfs", mountPoint.path, "tmpfs", 0, "size=600k,mode=0700") == 0)
+        defer { umount2(mountPoint.path, Int32(MNT_DETACH)) }
+        let test = try TestLedger(directory: mountPoint)
+        defer { test.ledger.close() }
+        let first = try test.credentials(
+            .register(application: app("alice"), project: project("p"), ttlSeconds: 600))
+        let rotate = Command.rotate(
+            application: try app("alice"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
+        try fill(mountPoint.path + "/ballast")
+        var refusals = 0
+        var token = first.token
+        for _ in 0..<400 {
+            switch try test.run(rotate) {
+            case .credentials(let credentials): token = credentials.token
+            case .storageUnavailable(let sentence):
+                #expect(sentence.contains("full"))
+                refusals += 1
+            case .unknown: throw TestFault("a full disk is known")
+            default: throw TestFault("something else")
+            }
+            if refusals == 3 { break }
+        }
+        #expect(refusals == 3)
+        #expect(test.isActive(token), "the refused rotations left the token alone")
+        #expect(test.ledger.status().storageProblem?.contains("full") == true)
+        guard case .refused(.notRegistered) = try test.run(.unregister(application: app("bob"))) else {
+            throw TestFault("a refusal needs no disk")
+        }
+        #expect(try test.rows().first?.fingerprint == token.digest.fingerprint)
+        unlink(mountPoint.path + "/ballast")
+        let last = try test.credentials(rotate)
+        #expect(!test.isActive(token) && test.isActive(last.token))
+        #expect(test.ledger.status().storageProblem == nil)
+        try test.ledger.expectIndexEqualsTable()
+        #expect(try test.ledger.countedChainRows() == test.ledger.status().lastSequence)
+        let said = test.collector.events.filter { if case .storageRefuses = $0 { true } else { false } }
+        #expect(said.count == 1, "said once, not at each refusal")
+    }
+
+    private func fill(_ path: String) throws {
+        let file = linux_open(path, O_WRONLY | O_CREAT, 0o600)
+        try #require(file >= 0)
+        defer { close(file) }
+        let block = [UInt8](repeating: 1, count: 4_096)
+        while write(file, block, block.count) > 0 {}
+        try #require(errno == ENOSPC)
+    }
+
+    /// Until the writer has reopened the database, it answers that it cannot.
+    private func retry(_ body: () throws -> MutationOutcome) throws -> MutationOutcome {
+        for _ in 0..<100_000 {
+            let outcome = try body()
+            if case .storageUnavailable = outcome { continue }
+            return outcome
+        }
+        throw TestFault("never taken again")
+    }
+}
