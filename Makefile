@@ -1,0 +1,61 @@
+# One word a task; `make help` lists them. What is built goes into folders whose names begin with `.build`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench soak build install clean
+
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+DESTDIR ?=
+INSTALL ?= install
+
+# The daemon needs the C libraries of its host (SQLite, OpenSSL, systemd) and no Swift toolchain.
+daemon_flags := -c release --product scaem-tokend --static-swift-stdlib
+# The client needs nothing at all: it starts in the time of /bin/true and is copied as one file. The linker flags hold
+# for a whole build, so it has a folder of its own.
+client_flags := -c release --product scaem-token --scratch-path .build-client \
+	-Xswiftc -static-executable -Xswiftc -Osize -Xlinker --gc-sections -Xlinker -s
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## builds, then shows every step of a token's life with a daemon of its own, in a temporary folder
+	scripts/ensure-packages build
+	swift build --product scaem-tokend
+	swift build --product scaem-token
+	scripts/demo "$$(swift build --show-bin-path)"
+
+test: ## builds and runs all tests (the gate: .ci/run calls this)
+	scripts/test
+
+check: ## format, imports, structure, scripts and links, without running the tests
+	scripts/check
+
+format: ## formats the Swift sources in place
+	swift format --in-place --recursive Sources Tests Package.swift
+
+bench: ## speed beside Redis, in one run (BENCH_SECONDS=3 BENCH_ROUNDS=3 BENCH_TOKENS=100000 BENCH_POSTGRESQL=no)
+	scripts/bench
+
+soak: ## the longer forms: tests under the thread sanitizer, the speed with a million tokens
+	scripts/ensure-packages build
+	swift test --disable-xctest --sanitize=thread --scratch-path .build-tsan
+	BENCH_TOKENS=$${BENCH_TOKENS:-1000000} BENCH_SECONDS=$${BENCH_SECONDS:-10} BENCH_ROUNDS=$${BENCH_ROUNDS:-5} \
+		scripts/bench
+
+build: ## release builds: .build/release/scaem-tokend and .build-client/release/scaem-token
+	scripts/ensure-packages build
+	swift build $(daemon_flags)
+	swift build $(client_flags)
+	scripts/check-client .build-client/release/scaem-token
+
+install: ## installs what `make build` made, under DESTDIR and prefix (/usr/local)
+	@[[ -x .build/release/scaem-tokend && -x .build-client/release/scaem-token ]] || \
+		{ echo "make install: run make build first" >&2; exit 1; }
+	$(INSTALL) -d "$(DESTDIR)$(bindir)"
+	$(INSTALL) -m 0755 .build/release/scaem-tokend .build-client/release/scaem-token "$(DESTDIR)$(bindir)"
+
+clean: ## removes every folder that was built into
+	rm -rf .build .build-*
