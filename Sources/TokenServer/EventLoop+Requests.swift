@@ -126,20 +126,18 @@ extension EventLoop {
             switch row.work {
             case .immediate(let handler):
                 guard connection.isIdle else { return .mustWait }
-                return try performNow(context, row, request, reader, room: room) { writer in
+                return try performNow(context, request, reader, room: room) { writer in
                     try handler(context, &params, writer)
                 }
             case .mutation(let handler):
                 guard connection.blockingRead == nil, connection.mutationsInFlight < Bounds.mutationsInFlight else {
                     return .mustWait
                 }
-                try requireName(context, row)
                 let command = try handler(context, &params)
                 try submit(context, command, request, reader, room: room)
                 return .inFlight
             case .blocking(let handler):
                 guard connection.isIdle else { return .mustWait }
-                try requireName(context, row)
                 start(context, try handler(context, &params, room), request, reader)
                 return .inFlight
             }
@@ -151,20 +149,10 @@ extension EventLoop {
         }
     }
 
-    private func requireName(_ context: MethodContext, _ row: MethodRow) throws {
-        switch row.access {
-        case .everyone: break
-        case .named: _ = try context.caller
-        case .administrators:
-            guard try context.caller.isAdministrator else { throw MethodFailure.administratorsOnly }
-        }
-    }
-
     private func performNow(
-        _ context: MethodContext, _ row: MethodRow, _ request: RequestView, _ reader: JSONReader, room: Int,
+        _ context: MethodContext, _ request: RequestView, _ reader: JSONReader, room: Int,
         _ write: (ByteWriter) throws -> Void
     ) throws -> Progress {
-        try requireName(context, row)
         guard room >= Bounds.smallResultBytes else { throw MethodFailure.answerFull }
         let connection = context.connection
         let writer = connection.batch?.answers ?? writer(of: connection)

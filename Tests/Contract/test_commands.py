@@ -142,7 +142,7 @@ def test_what_is_no_backup_is_not_restored(daemon, tmp_path):
         path = tmp_path / name
         if data is not None:
             path.write_bytes(data)
-        assert daemon.tool("restore", path).returncode != 0, name
+        assert daemon.tool("restore", path).returncode not in (0, 64), name
     daemon.start()
     with daemon.connect() as root:
         assert root.active(token), "a restore that failed changed something"

@@ -767,6 +767,7 @@ def test_reload_is_for_administrators(shared, root):
 def test_no_error_repeats_a_secret(root, app):
     """A token in a wrong place must not come back in an error, which callers log."""
     token = app[1]["registration_token"]
+    root.may_echo = True
     for method in METHODS:
         for params in ({token: 1}, {"application": token}, {"project_code": token}, {"token": [token]}, {"cursor": token},
                        {"project_code": "p", "ttl_seconds": token}, [token]):  # fmt: skip

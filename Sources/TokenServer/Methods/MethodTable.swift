@@ -1,17 +1,7 @@
 import TokenModel
 import TokenRPC
 
-/// Who may call a method at all. What a caller may act on is decided by its handler.
-enum Access: Sendable {
-    /// Needs no name: answered also while NSS is silent.
-    case everyone
-    /// Needs to know who asks.
-    case named
-    /// Root and the administrators.
-    case administrators
-}
-
-/// How a method is worked on.
+/// How a method is worked on. Its handler reads the params first, then sees whether the caller may.
 enum Work: Sendable {
     /// Answered at once, from memory.
     case immediate(@Sendable (MethodContext, inout ParamsReader, ByteWriter) throws -> Void)
@@ -40,7 +30,7 @@ struct MethodContext {
 
     var services: EventLoop.Services { loop.services }
 
-    /// Who asks.
+    /// Who asks. Not needed by a method that everybody may call, which is answered also while NSS is silent.
     /// - Throws: `MethodFailure` busy, where NSS could not say.
     var caller: Caller {
         get throws {
@@ -53,22 +43,21 @@ struct MethodContext {
 /// One row of the table of methods.
 struct MethodRow: Sendable {
     let method: Method
-    let access: Access
     let work: Work
 
     /// Every method there is, in the order of `Method`, so that a row is found by its number.
     static let table: [MethodRow] = [
-        MethodRow(method: .register, access: .named, work: .mutation(MethodHandlers.register)),
-        MethodRow(method: .generate, access: .named, work: .mutation(MethodHandlers.generate)),
-        MethodRow(method: .rotate, access: .named, work: .mutation(MethodHandlers.rotate)),
-        MethodRow(method: .introspect, access: .everyone, work: .immediate(MethodHandlers.introspect)),
-        MethodRow(method: .revoke, access: .named, work: .mutation(MethodHandlers.revoke)),
-        MethodRow(method: .unregister, access: .named, work: .mutation(MethodHandlers.unregister)),
-        MethodRow(method: .list, access: .named, work: .blocking(MethodHandlers.list)),
-        MethodRow(method: .watch, access: .named, work: .blocking(MethodHandlers.watch)),
-        MethodRow(method: .whoami, access: .named, work: .immediate(MethodHandlers.whoami)),
-        MethodRow(method: .status, access: .named, work: .blocking(MethodHandlers.status)),
-        MethodRow(method: .reload, access: .administrators, work: .blocking(MethodHandlers.reload)),
-        MethodRow(method: .ping, access: .everyone, work: .immediate(MethodHandlers.ping)),
+        MethodRow(method: .register, work: .mutation(MethodHandlers.register)),
+        MethodRow(method: .generate, work: .mutation(MethodHandlers.generate)),
+        MethodRow(method: .rotate, work: .mutation(MethodHandlers.rotate)),
+        MethodRow(method: .introspect, work: .immediate(MethodHandlers.introspect)),
+        MethodRow(method: .revoke, work: .mutation(MethodHandlers.revoke)),
+        MethodRow(method: .unregister, work: .mutation(MethodHandlers.unregister)),
+        MethodRow(method: .list, work: .blocking(MethodHandlers.list)),
+        MethodRow(method: .watch, work: .blocking(MethodHandlers.watch)),
+        MethodRow(method: .whoami, work: .immediate(MethodHandlers.whoami)),
+        MethodRow(method: .status, work: .blocking(MethodHandlers.status)),
+        MethodRow(method: .reload, work: .blocking(MethodHandlers.reload)),
+        MethodRow(method: .ping, work: .immediate(MethodHandlers.ping)),
     ]
 }

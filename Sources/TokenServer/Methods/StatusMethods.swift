@@ -34,6 +34,7 @@ extension MethodHandlers {
 
     static func reload(_ context: MethodContext, _ params: inout ParamsReader, _ room: Int) throws -> BlockingWork {
         try params.finish()
+        guard try context.caller.isAdministrator else { throw MethodFailure.administratorsOnly }
         let reload = context.services.reload
         return {
             let problems = reload()
