@@ -17,8 +17,20 @@ public enum ServiceManager {
         sd_notify(0, state)
     }
 
+    /// A descriptor was passed that is no listening Unix stream socket.
+    public struct ForeignDescriptor: Error, CustomStringConvertible, Sendable {
+        let name: String
+
+        /// What is wrong and what to do.
+        public var description: String {
+            "systemd passed a descriptor named \(name) that is no listening Unix stream socket: "
+                + "give the socket unit ListenStream= with a path"
+        }
+    }
+
     /// The sockets that systemd passed, close-on-exec; read once, for the environment that names them is cleared.
-    public static func passedSockets() -> [PassedSocket] {
+    /// - Throws: `ForeignDescriptor`: serving less than an administrator asked for would be a silence.
+    public static func passedSockets() throws(ForeignDescriptor) -> [PassedSocket] {
         var names: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
         let count = sd_listen_fds_with_names(1, &names)
         guard count > 0 else { return [] }
@@ -26,11 +38,17 @@ public enum ServiceManager {
             for index in 0..<Int(count) { free(names?[index]) }
             free(names)
         }
-        return (0..<Int(count)).map { index in
-            PassedSocket(
+        var sockets: [PassedSocket] = []
+        for index in 0..<Int(count) {
+            let socket = PassedSocket(
                 descriptor: SD_LISTEN_FDS_START + CInt(index),
                 name: names?[index].map { String(cString: $0) } ?? "unknown")
+            guard sd_is_socket_unix(socket.descriptor, CInt(SOCK_STREAM.rawValue), 1, nil, 0) > 0 else {
+                throw ForeignDescriptor(name: socket.name)
+            }
+            sockets.append(socket)
         }
+        return sockets
     }
 
     /// The unit that a process belongs to (sd_pid_get_unit(3)), or nil. For a record, never for a decision: the pid may

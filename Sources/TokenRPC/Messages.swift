@@ -48,53 +48,10 @@ extension ByteWriter {
         append("}}")
     }
 
-    /// Writes -32602 with `data.param`.
-    public func appendError(id: UnsafeRawBufferPointer, _ problem: InvalidParams) {
-        appendError(id: id, WireError(.invalidParams), message: problem.sentence) { writer in
-            writer.appendKey(Wire.ErrorData.param)
-            writer.appendJSONString(problem.param)
-        }
-    }
-
-    /// Writes the answer to a line that was refused as a whole, with id null and the limit that it broke.
-    public func appendRefusal(_ error: WireError) {
-        appendError(id: ("null" as StaticString).rawBytes, error) { writer in
-            if error == .lineTooLong {
-                writer.appendKey(Wire.ErrorData.maxLineBytes)
-                writer.appendInteger(Int64(Wire.maxLineBytes))
-            } else if error == .batchTooLarge {
-                writer.appendKey(Wire.ErrorData.maxBatch)
-                writer.appendInteger(Int64(Wire.maxBatch))
-            }
-        }
-    }
-
     /// Begins a notification: `{"jsonrpc":"2.0","method":NAME,"params":`. The params follow, then `appendResultTail`.
     public func appendNotificationHead(_ name: StaticString) {
         append(#"{"jsonrpc":"2.0","method":"#)
         appendJSONString(name)
         append(#","params":"#)
-    }
-
-    /// Writes a request, or a part of a batch.
-    /// - Parameters:
-    ///   - id: a number that the answer brings back.
-    ///   - method: its name.
-    ///   - params: writes an object; nil leaves params out.
-    public func appendRequest(id: Int64, method: String, params: ((ByteWriter) -> Void)? = nil) {
-        append(#"{"jsonrpc":"2.0","id":"#)
-        appendInteger(id)
-        append(#","method":"#)
-        appendJSONString(method)
-        if let params {
-            append(#","params":"#)
-            params(self)
-        }
-        append(UInt8(ascii: "}"))
-    }
-
-    /// Writes a request for a method of this contract.
-    public func appendRequest(id: Int64, _ method: Method, params: ((ByteWriter) -> Void)? = nil) {
-        appendRequest(id: id, method: "\(method.name)", params: params)
     }
 }

@@ -59,6 +59,8 @@ public enum Wire {
         public static let maxBatch: StaticString = "max_batch"
         /// `Wire.maxLineBytes`, with `line_too_long`.
         public static let maxLineBytes: StaticString = "max_line_bytes"
+        /// How many there may be, with `quota_exceeded`.
+        public static let limit: StaticString = "limit"
         /// The method that helps.
         public static let next: StaticString = "next"
         /// The parameter that is wrong.

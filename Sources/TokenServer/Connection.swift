@@ -76,6 +76,9 @@ final class Connection {
         if case .known(let caller) = naming { caller } else { nil }
     }
 
+    /// No answer can reach the caller any more.
+    var isDeaf: Bool { peerHungUp || outputBroken }
+
     var mutationsInFlight: Int { due.count - firstDue }
 
     /// Nothing that was taken waits for its answer to be made, so that the next may be written.

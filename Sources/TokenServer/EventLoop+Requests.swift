@@ -113,6 +113,8 @@ extension EventLoop {
             return .done
         }
         guard let method = request.method else { return .done }
+        // What was asked is still done, but nothing is read for a caller who has hung up.
+        if connection.isDeaf, !MethodRow.table[method.rawValue].work.changesSomething { return .done }
         if method.returnsCredentials, request.id == nil {
             services.logger.notice(
                 "a method that returns credentials came as a notification and was not executed",
@@ -227,7 +229,7 @@ extension EventLoop {
         let writer = connection.batch?.answers ?? writer(of: connection)
         beginAnswer(connection, writer)
         failed.write(to: writer, id: id)
-        if connection.batch == nil { writer.append(UInt8(ascii: "\n")) }
+        if connection.batch == nil { writer.appendLineFeed() }
     }
 
     private func beginAnswer(_ connection: Connection, _ writer: ByteWriter) {
@@ -235,7 +237,7 @@ extension EventLoop {
     }
 
     private func endAnswer(_ connection: Connection, _ writer: ByteWriter) {
-        writer.append(UInt8(ascii: "}"))
-        if connection.batch == nil { writer.append(UInt8(ascii: "\n")) }
+        writer.appendResultTail()
+        if connection.batch == nil { writer.appendLineFeed() }
     }
 }

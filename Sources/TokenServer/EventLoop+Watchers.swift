@@ -106,9 +106,10 @@ extension EventLoop {
     func sayWatchEnds(_ connection: Connection, _ code: ErrorCode) {
         guard connection.watch != nil, !connection.isClosing else { return }
         let writer = writer(of: connection)
-        writer.append(#"{"jsonrpc":"2.0","method":"error","params":"#)
+        writer.appendNotificationHead(Wire.errorNotification)
         MethodFailure.watchEnded(code).writeBody(to: writer)
-        writer.append("}\n")
+        writer.appendResultTail()
+        writer.appendLineFeed()
         connection.isClosing = true
     }
 }
@@ -125,7 +126,8 @@ private struct EventLine {
 
     private static func bytes(_ record: AuditRecord, withNames: Bool) -> [UInt8] {
         let writer = ByteWriter()
-        writer.append(#"{"jsonrpc":"2.0","method":"event","params":{"sequence":"#)
+        writer.appendNotificationHead(Wire.eventNotification)
+        writer.append(#"{"sequence":"#)
         writer.appendInteger(record.sequence)
         if withNames {
             writer.append(#","time":"#)

@@ -68,7 +68,7 @@ final class Listener {
     /// Over a limit: one line with id null, then the close (the contract).
     private func refuse(_ connection: CInt, uid: uid_t?) {
         let writer = ByteWriter()
-        MethodFailure.tooManyConnections.write(to: writer)
+        MethodFailure.tooManyConnections.writeLine(to: writer)
         // The socket is new and its buffer empty: the line fits at once.
         _ = send(connection, writer.bytes.baseAddress, writer.count, CInt(MSG_NOSIGNAL))
         close(connection)

@@ -61,8 +61,8 @@ private final class Daemon: Sendable {
             ledger.close()
             throw error
         }
-        try server.start(ledger: ledger, sockets: sockets) { [settings] in
-            Self.reload(options, running: settings, server: server, logger: logger)
+        try server.start(ledger: ledger, sockets: sockets) { [settings, ledger] in
+            Self.reload(options, running: settings, server: server, ledger: ledger, logger: logger)
         }
     }
 
@@ -71,7 +71,7 @@ private final class Daemon: Sendable {
         logger.notice("ready", metadata: ["socket": "\(settings.paths.socket)", "version": "\(programVersion)"])
         ServiceManager.notify("READY=1\nSTATUS=Serving \(settings.paths.socket).")
         while signals.next() == SIGHUP {
-            for problem in Self.reload(options, running: settings, server: server, logger: logger) {
+            for problem in Self.reload(options, running: settings, server: server, ledger: ledger, logger: logger) {
                 logger.error("the configuration stays as it was: \(problem)")
             }
         }
@@ -84,7 +84,7 @@ private final class Daemon: Sendable {
     }
 
     private static func openSockets(_ settings: DaemonSettings, _ logger: Logger) throws -> [ListeningSocket] {
-        let passed = ServiceManager.passedSockets()
+        let passed = try ServiceManager.passedSockets()
         guard passed.isEmpty else { return passed.map { ListeningSocket(passed: $0.descriptor) } }
         guard geteuid() == 0 else { return [try ListeningSocket(path: settings.paths.socket, mode: 0o600, group: nil)] }
         let group = try SystemUserDirectory().groupID(callersGroup)
@@ -98,11 +98,12 @@ private final class Daemon: Sendable {
     /// Reads the configuration again and puts in force what can change while the daemon runs.
     /// - Returns: what is wrong; the old configuration stays in force then.
     private static func reload(
-        _ options: CommonOptions, running: DaemonSettings, server: Server, logger: Logger
+        _ options: CommonOptions, running: DaemonSettings, server: Server, ledger: SQLiteLedger, logger: Logger
     ) -> [String] {
         do throws(ConfigurationError) {
             let settings = try DaemonSettings(options)
             server.apply(settings.server)
+            ledger.setTokensPerOwner(settings.configuration.tokens.perOwner)
             for key in settings.changedForNextStart(since: running) {
                 logger.warning("\(key) has changed, which takes effect at the next start")
             }

@@ -164,36 +164,11 @@ struct MessagesTests {
             answer("1") { $0.appendError(id: $1, WireError(.tokenExists), message: "A \"b\".") }
                 == #"{"jsonrpc":"2.0","id":1,"error":{"code":-32004,"message":"A \"b\".","data":{"reason":"token_exists"}}}"#
         )
-        #expect(
-            answer("1") { $0.appendError(id: $1, InvalidParams("ttl_seconds", "is wrong.")) }
-                == #"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"The parameter ttl_seconds is wrong.","#
-                + #""data":{"reason":"invalid_params","param":"ttl_seconds"}}}"#)
-        #expect(
-            written { $0.appendRefusal(.lineTooLong) }.hasSuffix(
-                #""data":{"reason":"line_too_long","max_line_bytes":65536}}}"#))
-        #expect(
-            written { $0.appendRefusal(.batchTooLarge) }.hasSuffix(
-                #""data":{"reason":"batch_too_large","max_batch":128}}}"#))
-        #expect(
-            written { $0.appendRefusal(WireError(.parseError)) }
-                == #"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"The line is not JSON.","#
-                + #""data":{"reason":"parse_error"}}}"#)
     }
 
     @Test("what one side writes the other reads")
-    func requestsAndAnswers() {
+    func answers() {
         let reader = JSONReader()
-        let request = written { writer in
-            writer.appendRequest(id: 5, .introspect) { writer in
-                writer.append("{")
-                writer.appendKey("token")
-                writer.appendJSONString("x")
-                writer.append("}")
-            }
-        }
-        #expect(request == #"{"jsonrpc":"2.0","id":5,"method":"introspect","params":{"token":"x"}}"#)
-        #expect(written { $0.appendRequest(id: 6, .ping) } == #"{"jsonrpc":"2.0","id":6,"method":"ping"}"#)
-
         reader.with(#"{"jsonrpc":"2.0","id":5,"result":{"active":false}}"#) { _ in
             guard case .result(let id, let result)? = readAnswer(reader, 0) else {
                 Issue.record("no result")
@@ -202,7 +177,7 @@ struct MessagesTests {
             #expect(reader.plainInteger(id) == 5)
             #expect(reader.kind(reader.member("active", of: result)) == .false)
         }
-        reader.with(written { $0.appendRefusal(.lineTooLong) }) { _ in
+        reader.with(answer("null") { $0.appendError(id: $1, .lineTooLong) }) { _ in
             guard case .error(let id, let error)? = readAnswer(reader, 0) else {
                 Issue.record("no error")
                 return

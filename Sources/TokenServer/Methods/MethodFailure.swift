@@ -117,31 +117,23 @@ struct MethodFailure: Error, Sendable {
     }
 
     /// Writes a whole line to a caller whose request was not read: the id is null.
-    func write(to writer: ByteWriter) {
-        let null: StaticString = "null"
-        write(to: writer, id: UnsafeRawBufferPointer(start: null.utf8Start, count: null.utf8CodeUnitCount))
-        writer.append(UInt8(ascii: "\n"))
+    func writeLine(to writer: ByteWriter) {
+        writer.appendError(id: ("null" as StaticString).rawBytes, error, message: message, data: write(details:))
+        writer.appendLineFeed()
     }
 
     /// Writes the whole answer, without the LF.
     func write(to writer: ByteWriter, id: UnsafeRawBufferPointer) {
-        writer.append(#"{"jsonrpc":"2.0","id":"#)
-        writer.append(id)
-        writer.append(#","error":"#)
-        writeBody(to: writer)
-        writer.append(UInt8(ascii: "}"))
+        writer.appendError(id: id, error, message: message, data: write(details:))
     }
 
     /// Writes the error object: code, message and data.
     func writeBody(to writer: ByteWriter) {
-        writer.append(#"{"code":"#)
-        writer.appendInteger(Int64(error.code.rawValue))
-        writer.append(#","message":"#)
-        writer.appendJSONString(message ?? error.message.description)
-        writer.append(#","data":{"reason":"#)
-        writer.appendJSONString(error.reason.description)
+        writer.appendErrorObject(error, message: message, data: write(details:))
+    }
+
+    private func write(details writer: ByteWriter) {
         for detail in details { writer.append(detail) }
-        writer.append("}}")
     }
 }
 
@@ -149,27 +141,28 @@ extension ByteWriter {
     fileprivate func append(_ detail: MethodFailure.Detail) {
         switch detail {
         case .next(let method):
-            append(#","next":"#)
-            appendJSONString(method.name.description)
+            appendKey(Wire.ErrorData.next)
+            appendJSONString(method.name)
         case .param(let name):
-            append(#","param":"#)
+            appendKey(Wire.ErrorData.param)
             appendJSONString(name)
         case .retryAfterMilliseconds(let milliseconds):
-            append(#","retry_after_ms":"#)
+            appendKey(Wire.ErrorData.retryAfterMilliseconds)
             appendInteger(Int64(milliseconds))
         case .maxLineBytes:
-            append(#","max_line_bytes":"#)
+            appendKey(Wire.ErrorData.maxLineBytes)
             appendInteger(Int64(Wire.maxLineBytes))
         case .maxBatch:
-            append(#","max_batch":"#)
+            appendKey(Wire.ErrorData.maxBatch)
             appendInteger(Int64(Wire.maxBatch))
         case .limit(let limit):
-            append(#","limit":"#)
+            appendKey(Wire.ErrorData.limit)
             appendInteger(Int64(limit))
         case .errors(let errors):
-            append(#","errors":["#)
-            for (index, error) in errors.enumerated() {
-                if index > 0 { append(UInt8(ascii: ",")) }
+            appendKey(Wire.ErrorData.errors)
+            append(UInt8(ascii: "["))
+            for error in errors {
+                appendSeparator()
                 appendJSONString(error)
             }
             append(UInt8(ascii: "]"))

@@ -9,6 +9,11 @@ enum Work: Sendable {
     case mutation(@Sendable (MethodContext, inout ParamsReader) throws -> Command)
     /// Done on the thread for what blocks; `room` is how many bytes its result may have.
     case blocking(@Sendable (MethodContext, inout ParamsReader, _ room: Int) throws -> BlockingWork)
+
+    /// Whether it is to be done for a caller, too, who has hung up.
+    var changesSomething: Bool {
+        if case .mutation = self { true } else { false }
+    }
 }
 
 /// A piece of work for the thread that may block.

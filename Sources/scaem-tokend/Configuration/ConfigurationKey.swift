@@ -108,7 +108,7 @@ struct ConfigurationKey: Sendable {
             "tokens", "grace_seconds_max", .number(0...604_800, \.tokens.graceSecondsMax),
             "The longest such time that a caller may ask for. A day: a grace is for a restart, not for a second token."),
         ConfigurationKey(
-            "tokens", "per_owner", .number(1...1_000_000, \.tokens.perOwner), atStart: true,
+            "tokens", "per_owner", .number(1...1_000_000, \.tokens.perOwner),
             """
             Tokens of one owner, over all its applications and projects, so that one user cannot fill memory and disk. \
             Administrators are exempt.
