@@ -85,21 +85,21 @@ public enum NamePattern {
     public static let maxBytes = 128
 
     /// Whether the bytes are a name. A backslash counts as a letter where it is allowed.
-    public static func matches(_ bytes: some Collection<UInt8>, allowsBackslash: Bool) -> Bool {
+    public static func matches(_ bytes: UnsafeRawBufferPointer, allowsBackslash: Bool) -> Bool {
         guard let first = bytes.first, bytes.count <= maxBytes, isLetterDigitOrUnderscore(first) else { return false }
-        return bytes.allSatisfy { byte in
-            if isLetterDigitOrUnderscore(byte) { return true }
+        for byte in bytes where !isLetterDigitOrUnderscore(byte) {
             switch byte {
-            case UInt8(ascii: "."), UInt8(ascii: ":"), UInt8(ascii: "@"), UInt8(ascii: "/"), UInt8(ascii: "-"):
-                return true
-            case UInt8(ascii: "\\"): return allowsBackslash
+            case UInt8(ascii: "."), UInt8(ascii: ":"), UInt8(ascii: "@"), UInt8(ascii: "/"), UInt8(ascii: "-"): break
+            case UInt8(ascii: "\\") where allowsBackslash: break
             default: return false
             }
         }
+        return true
     }
 
     static func matches(_ text: String, allowsBackslash: Bool) -> Bool {
-        matches(text.utf8, allowsBackslash: allowsBackslash)
+        var text = text
+        return text.withUTF8 { matches(UnsafeRawBufferPointer($0), allowsBackslash: allowsBackslash) }
     }
 
     private static func isLetterDigitOrUnderscore(_ byte: UInt8) -> Bool {

@@ -17,9 +17,11 @@ extension TokenIndex {
                 guard let connection = db.sqliteConnection else {
                     throw StoreError(.invariant, "The database is closed.")
                 }
-                let index = TokenIndex()
-                let ids = try index.loadApplications(connection)
-                try index.loadTokens(connection, applications: ids, asOf: moment)
+                let index = TokenIndex(
+                    expectingApplications: try Int.fetchOne(db, sql: "SELECT count(*) FROM application") ?? 0,
+                    tokens: try Int.fetchOne(db, sql: "SELECT count(*) FROM token") ?? 0)
+                try index.loadApplications(connection)
+                try index.loadTokens(connection, asOf: moment)
                 return (index, try readHead(connection))
             }
         } catch {
@@ -27,59 +29,61 @@ extension TokenIndex {
         }
     }
 
-    /// - Returns: the ids in ascending order; the application of the n-th has slot n + 1.
-    private func loadApplications(_ connection: OpaquePointer) throws -> [Int64] {
-        var ids: [Int64] = []
+    /// In the order of their ids, so that a new index's slots are in that order too.
+    private func loadApplications(_ connection: OpaquePointer) throws {
         let query = try RawStatement(
             "SELECT id, name, registration_id FROM application ORDER BY id", on: connection)
         try query.forEachRow { row in
             let name = row.bytes(1)
-            guard NamePattern.matches(name, allowsBackslash: true), names.find(name) == 0 || application(name) == 0,
-                let registrationID = AuditBlobs.registrationID(row.bytes(2))
+            guard NamePattern.matches(name, allowsBackslash: true),
+                let registrationID = AuditBlobs.registrationID(row.bytes(2)), row.integer(0) > 0
             else { throw Self.damaged("application", row.integer(0)) }
-            ids.append(row.integer(0))
-            let stored = StoredApplication(id: row.integer(0), registrationID: registrationID)
-            let slot = insertApplication(name: name, stored)
-            precondition(Int(slot) == ids.count, "a new index hands its slots out in order")
+            _ = insertApplication(name: name, StoredApplication(id: row.integer(0), registrationID: registrationID))
         }
-        return ids
     }
 
-    private func application(_ name: UnsafeRawBufferPointer) -> UInt32 {
-        names.names[names.find(name)].pointee.application
-    }
-
-    private func loadTokens(_ connection: OpaquePointer, applications ids: [Int64], asOf moment: Moment) throws {
+    private func loadTokens(_ connection: OpaquePointer, asOf moment: Moment) throws {
         let query = try RawStatement(
             """
             SELECT id, application_id, project_code, digest, issued_at, expires_at, last_used_at, previous
             FROM token ORDER BY id
             """, on: connection)
         // A registration and its first token have one id: the application is mostly the next one or the same.
-        var place = 0
+        var application: UInt32 = 1
         try query.forEachRow { row in
             let id = row.integer(0)
-            let applicationID = row.integer(1)
-            if place + 1 < ids.count && ids[place + 1] == applicationID { place += 1 }
-            if place >= ids.count || ids[place] != applicationID { place = Self.search(ids, applicationID) }
+            application = slot(ofApplication: row.integer(1), near: application)
             let project = row.bytes(2)
             let issuedAt = row.integer(4)
             let expiresAt = row.integer(5)
-            guard place < ids.count, ids[place] == applicationID, id > 0,
-                NamePattern.matches(project, allowsBackslash: false), let digest = TokenDigest(bytes: row.bytes(3)),
-                issuedAt >= 0, issuedAt < 1 << 48, expiresAt > issuedAt, (expiresAt - issuedAt) % 1_000 == 0,
+            guard application != 0, id > 0, NamePattern.matches(project, allowsBackslash: false),
+                let digest = TokenDigest(bytes: row.bytes(3)), issuedAt >= 0, issuedAt < 1 << 48,
+                expiresAt > issuedAt, (expiresAt - issuedAt) % 1_000 == 0,
                 (expiresAt - issuedAt) / 1_000 <= UInt32.max, find(digest).raw == 0,
                 let previous = AuditBlobs.previous(row.bytes(7), asOf: moment)
             else { throw Self.damaged("token", id) }
             let held = HeldToken(
                 digest: digest, issuedAt: Instant(milliseconds: issuedAt),
                 expiresAt: Instant(milliseconds: expiresAt), previous: previous)
-            let slot = insertToken(
-                application: UInt32(place + 1), project: project, StoredToken(id: id, held: held))
+            let slot = insertToken(application: application, project: project, StoredToken(id: id, held: held))
             if !row.isNull(6) {
                 tokens[slot].pointee.lastUsedSeconds = UInt32(clamping: row.integer(6) / 1_000)
             }
         }
+    }
+
+    /// The slot of the application with an id, or 0: `near`, the one after it, or by halves.
+    private func slot(ofApplication id: Int64, near: UInt32) -> UInt32 {
+        let end = applications.end
+        if near > 0 && near < end && applications[near].pointee.id == id { return near }
+        if near + 1 < end && applications[near + 1].pointee.id == id { return near + 1 }
+        var low: UInt32 = 1
+        var high = end
+        while low < high {
+            let middle = low + (high - low) / 2
+            if applications[middle].pointee.id < id { low = middle + 1 } else { high = middle }
+        }
+        return low < end && applications[low].pointee.id == id ? low : 0
     }
 
     private static func readHead(_ connection: OpaquePointer) throws -> AuditHead {
@@ -91,17 +95,6 @@ extension TokenIndex {
             head = AuditHead(sequence: row.integer(0), chain: chain)
         }
         return head
-    }
-
-    /// The first place whose id is not below `id`.
-    private static func search(_ ids: [Int64], _ id: Int64) -> Int {
-        var low = 0
-        var high = ids.count
-        while low < high {
-            let middle = (low + high) / 2
-            if ids[middle] < id { low = middle + 1 } else { high = middle }
-        }
-        return low
     }
 
     private static func damaged(_ table: String, _ id: Int64) -> StoreError {

@@ -57,12 +57,10 @@ struct PreviousSlot: BitwiseCopyable {
     }
 }
 
-/// An application: 36 bytes.
+/// An application: 32 bytes.
 struct ApplicationSlot: BitwiseCopyable {
     private var registration: (UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0)
     var name: UInt32 = 0
-    /// The name of its owner.
-    var owner: UInt32 = 0
     /// The first of its tokens, or 0.
     var firstToken: UInt32 = 0
     private var idLow: UInt32 = 0
@@ -106,10 +104,10 @@ struct DigestEntry: Equatable {
         raw = Self.tag(digest) | (isPrevious ? Self.previousBit : 0) | slot
     }
 
-    /// From the other end of the word that the table takes its places from.
+    /// From the other end of the word than the table takes its places from.
     @inline(__always)
     static func tag(_ digest: TokenDigest) -> UInt32 {
-        UInt32(truncatingIfNeeded: digest.words.0 >> 32) & tagMask
+        UInt32(truncatingIfNeeded: digest.words.0) & tagMask
     }
 
     @inline(__always) var slot: UInt32 { raw & (Self.previousBit - 1) }

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// Names as bytes, each once: an application, its owner and a project of the same name share them. A name goes with
 /// its last reference.
 ///
@@ -16,18 +18,19 @@ final class NameTable {
 
     let names = Chunks<Name>(empty: Name())
     private let arena = NameArena()
-    private let table = ProbeTable()
+    private let table: ProbeTable
     // Names are chosen by callers: a hash with a key of this process keeps them from piling names on one place.
     private let seed = UInt64.random(in: .min ... .max)
+
+    /// Makes room for so many names.
+    init(expecting count: Int = 0) { table = ProbeTable(expecting: count) }
 
     /// The bytes, good until the name's last reference goes.
     @inline(__always)
     func bytes(_ slot: UInt32) -> UnsafeRawBufferPointer { arena.bytes(names[slot].pointee.offset) }
 
     /// The slot of a name, or 0.
-    func find(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
-        table.find(hash(bytes)) { self.equals($0, bytes) }
-    }
+    func find(_ bytes: UnsafeRawBufferPointer) -> UInt32 { find(bytes, hash(bytes)) }
 
     /// The slot of a name, or 0.
     func find(_ text: String) -> UInt32 {
@@ -38,7 +41,7 @@ final class NameTable {
     /// The slot of a name, with one reference more.
     func retain(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
         let hash = hash(bytes)
-        let found = table.find(hash) { self.equals($0, bytes) }
+        let found = find(bytes, hash)
         if found != 0 {
             names[found].pointee.references += 1
             return found
@@ -46,23 +49,36 @@ final class NameTable {
         let slot = names.take()
         names[slot].pointee.offset = arena.add(bytes)
         names[slot].pointee.references = 1
-        table.insert(slot, hash: hash) { self.hash(self.bytes($0)) }
+        table.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: hash(ofEntry:))
         return slot
     }
+
+    /// Takes one reference more to a name that is there.
+    func retain(slot: UInt32) { names[slot].pointee.references += 1 }
 
     /// Gives one reference back.
     func release(_ slot: UInt32) {
         names[slot].pointee.references -= 1
         guard names[slot].pointee.references == 0 else { return }
-        table.remove(slot, hash: hash(bytes(slot))) { self.hash(self.bytes($0)) }
+        let hash = hash(bytes(slot))
+        table.remove(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: self.hash(ofEntry:))
         arena.remove(names[slot].pointee.offset)
         names.release(slot)
     }
 
-    private func equals(_ slot: UInt32, _ bytes: UnsafeRawBufferPointer) -> Bool {
-        let mine = self.bytes(slot)
-        return mine.count == bytes.count && mine.elementsEqual(bytes)
+    private func find(_ bytes: UnsafeRawBufferPointer, _ hash: UInt64) -> UInt32 {
+        let entry = table.find(hash) { raw in
+            let entry = TaggedSlot(raw: raw)
+            guard entry.mayMatch(hash) else { return false }
+            let mine = self.bytes(entry.slot)
+            guard mine.count == bytes.count else { return false }
+            guard let left = mine.baseAddress, let right = bytes.baseAddress else { return true }
+            return memcmp(left, right, bytes.count) == 0
+        }
+        return TaggedSlot(raw: entry).slot
     }
+
+    private func hash(ofEntry raw: UInt32) -> UInt64 { hash(bytes(TaggedSlot(raw: raw).slot)) }
 
     private func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
         var hasher = Hasher()

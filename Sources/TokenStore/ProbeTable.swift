@@ -1,19 +1,24 @@
 /// A set of entries that stand for something with a hash: open addressing, linear probing, no tombstones (a removal
-/// shifts back what was displaced), at most three quarters full. An entry is never 0. What it stands for is the
-/// owner's business: the table asks for its hash when it moves it.
+/// shifts back what was displaced), at most four fifths full. An entry is never 0. What it stands for is the owner's
+/// business: the table asks for its hash when it moves it.
+///
+/// An entry's home is the hash's share of the capacity, so its upper bits say where it is, and the capacity can be any:
+/// it grows by half, not by doubling.
 final class ProbeTable {
     private struct Header {
         var entries: UnsafeMutablePointer<UInt32>
-        var mask: Int
+        var capacity: Int
         var count: Int
     }
 
     // Behind a pointer, so that the hot path's reads are not checked for exclusive access.
     private let header: UnsafeMutablePointer<Header>
 
-    init() {
+    /// Makes room for so many entries that they need no growth.
+    init(expecting count: Int = 0) {
+        let capacity = max(16, count + count / 2)
         header = .allocate(capacity: 1)
-        header.initialize(to: Header(entries: Self.allocate(16), mask: 15, count: 0))
+        header.initialize(to: Header(entries: Self.allocate(capacity), capacity: capacity, count: 0))
     }
 
     deinit {
@@ -27,72 +32,76 @@ final class ProbeTable {
     @inline(__always)
     func find(_ hash: UInt64, where isMatch: (UInt32) -> Bool) -> UInt32 {
         let entries = header.pointee.entries
-        let mask = header.pointee.mask
-        var place = Int(truncatingIfNeeded: hash) & mask
+        let capacity = header.pointee.capacity
+        var place = Self.home(hash, capacity)
         while true {
             let entry = entries[place]
             if entry == 0 || isMatch(entry) { return entry }
-            place = (place + 1) & mask
+            place = Self.next(place, capacity)
         }
     }
 
     /// Adds an entry that is not there.
     func insert(_ entry: UInt32, hash: UInt64, hashOf: (UInt32) -> UInt64) {
-        if (header.pointee.count + 1) * 4 > (header.pointee.mask + 1) * 3 { grow(hashOf) }
-        Self.place(entry, hash, header.pointee.entries, header.pointee.mask)
+        if (header.pointee.count + 1) * 5 > header.pointee.capacity * 4 { grow(hashOf) }
+        Self.place(entry, hash, header.pointee.entries, header.pointee.capacity)
         header.pointee.count += 1
-    }
-
-    /// Puts another entry in the place of one that is there; both have this hash.
-    func replace(_ old: UInt32, with new: UInt32, hash: UInt64) {
-        header.pointee.entries[position(of: old, hash)] = new
     }
 
     /// Takes an entry out that is there.
     func remove(_ entry: UInt32, hash: UInt64, hashOf: (UInt32) -> UInt64) {
         let entries = header.pointee.entries
-        let mask = header.pointee.mask
-        var hole = position(of: entry, hash)
-        var next = (hole + 1) & mask
-        while entries[next] != 0 {
+        let capacity = header.pointee.capacity
+        var hole = Self.home(hash, capacity)
+        while entries[hole] != entry {
+            precondition(entries[hole] != 0, "an entry that the index relies on is missing")
+            hole = Self.next(hole, capacity)
+        }
+        var place = Self.next(hole, capacity)
+        while entries[place] != 0 {
             // An entry may move back into the hole unless its home lies behind the hole, on the way to where it is.
-            let home = Int(truncatingIfNeeded: hashOf(entries[next])) & mask
-            if (next &- home) & mask >= (next &- hole) & mask {
-                entries[hole] = entries[next]
-                hole = next
+            let home = Self.home(hashOf(entries[place]), capacity)
+            if Self.distance(home, place, capacity) >= Self.distance(hole, place, capacity) {
+                entries[hole] = entries[place]
+                hole = place
             }
-            next = (next + 1) & mask
+            place = Self.next(place, capacity)
         }
         entries[hole] = 0
         header.pointee.count -= 1
     }
 
-    private func position(of entry: UInt32, _ hash: UInt64) -> Int {
-        let mask = header.pointee.mask
-        var place = Int(truncatingIfNeeded: hash) & mask
-        while header.pointee.entries[place] != entry {
-            precondition(header.pointee.entries[place] != 0, "an entry that the index relies on is missing")
-            place = (place + 1) & mask
-        }
-        return place
-    }
-
     private func grow(_ hashOf: (UInt32) -> UInt64) {
         let old = header.pointee.entries
-        let oldMask = header.pointee.mask
-        let mask = (oldMask + 1) * 2 - 1
-        let entries = Self.allocate(mask + 1)
-        for place in 0...oldMask where old[place] != 0 { Self.place(old[place], hashOf(old[place]), entries, mask) }
+        let oldCapacity = header.pointee.capacity
+        let capacity = oldCapacity + oldCapacity / 2
+        let entries = Self.allocate(capacity)
+        for place in 0..<oldCapacity where old[place] != 0 {
+            Self.place(old[place], hashOf(old[place]), entries, capacity)
+        }
         header.pointee.entries = entries
-        header.pointee.mask = mask
+        header.pointee.capacity = capacity
         old.deallocate()
     }
 
+    @inline(__always)
+    private static func home(_ hash: UInt64, _ capacity: Int) -> Int {
+        Int(truncatingIfNeeded: hash.multipliedFullWidth(by: UInt64(capacity)).high)
+    }
+
+    @inline(__always)
+    private static func next(_ place: Int, _ capacity: Int) -> Int { place + 1 == capacity ? 0 : place + 1 }
+
+    /// Steps from one place on to another.
+    private static func distance(_ from: Int, _ to: Int, _ capacity: Int) -> Int {
+        to >= from ? to - from : to - from + capacity
+    }
+
     private static func place(
-        _ entry: UInt32, _ hash: UInt64, _ entries: UnsafeMutablePointer<UInt32>, _ mask: Int
+        _ entry: UInt32, _ hash: UInt64, _ entries: UnsafeMutablePointer<UInt32>, _ capacity: Int
     ) {
-        var place = Int(truncatingIfNeeded: hash) & mask
-        while entries[place] != 0 { place = (place + 1) & mask }
+        var place = home(hash, capacity)
+        while entries[place] != 0 { place = next(place, capacity) }
         entries[place] = entry
     }
 
@@ -101,4 +110,23 @@ final class ProbeTable {
         entries.initialize(repeating: 0, count: capacity)
         return entries
     }
+}
+
+/// An entry that holds a slot's number (26 bits) and the lowest six bits of its hash, so that a probe seldom fetches a
+/// slot in vain: the place in the table says the upper bits.
+struct TaggedSlot {
+    let raw: UInt32
+
+    private static let slotBits: UInt32 = 26
+
+    @inline(__always)
+    init(raw: UInt32) { self.raw = raw }
+
+    @inline(__always)
+    init(_ slot: UInt32, hash: UInt64) { raw = UInt32(truncatingIfNeeded: hash) << Self.slotBits | slot }
+
+    @inline(__always) var slot: UInt32 { raw & (1 << Self.slotBits - 1) }
+
+    @inline(__always)
+    func mayMatch(_ hash: UInt64) -> Bool { raw >> Self.slotBits == UInt32(truncatingIfNeeded: hash) & 63 }
 }

@@ -5,13 +5,20 @@ internal import TokenModel
 /// Readers hold the ledger's lock; the writer, which alone changes anything but `lastUsedSeconds` and its marks, holds
 /// it while it changes, and may read without. That is what makes the ledger's `@unchecked Sendable` of it true.
 final class TokenIndex {
-    let names = NameTable()
+    let names: NameTable
     let applications = Chunks<ApplicationSlot>(empty: ApplicationSlot())
     let tokens = Chunks<TokenSlot>(empty: TokenSlot())
     let previous = Chunks<PreviousSlot>(empty: PreviousSlot())
     let used = UsedMarks()
-    private let digests = ProbeTable()
-    private let pairs = ProbeTable()
+    private let digests: ProbeTable
+    private let pairs: ProbeTable
+
+    /// Makes room for so many rows.
+    init(expectingApplications applications: Int, tokens: Int) {
+        names = NameTable(expecting: applications)
+        digests = ProbeTable(expecting: tokens)
+        pairs = ProbeTable(expecting: tokens)
+    }
 
     /// Digests, current and previous.
     var digestCount: Int { digests.count }
@@ -40,9 +47,14 @@ final class TokenIndex {
     func token(application: UInt32, project: ProjectCode) -> UInt32 {
         let name = names.find(project.text)
         guard application != 0, name != 0 else { return 0 }
-        return pairs.find(Self.pairHash(application, name)) { slot in
-            self.tokens[slot].pointee.application == application && self.tokens[slot].pointee.project == name
+        let hash = Self.pairHash(application, name)
+        let entry = pairs.find(hash) { raw in
+            let entry = TaggedSlot(raw: raw)
+            guard entry.mayMatch(hash) else { return false }
+            let token = self.tokens[entry.slot]
+            return token.pointee.application == application && token.pointee.project == name
         }
+        return TaggedSlot(raw: entry).slot
     }
 
     /// Tokens that an owner holds, expired ones included.
@@ -82,11 +94,9 @@ final class TokenIndex {
     func insertApplication(name: UnsafeRawBufferPointer, _ stored: StoredApplication) -> UInt32 {
         let slot = applications.take()
         let nameSlot = names.retain(name)
-        let owner = UnsafeRawBufferPointer(
-            rebasing: name[..<(name.firstIndex(of: UInt8(ascii: "/")) ?? name.endIndex)])
+        if let owner = Self.owner(name) { _ = names.retain(owner) } else { names.retain(slot: nameSlot) }
         let application = applications[slot]
         application.pointee.name = nameSlot
-        application.pointee.owner = names.retain(owner)
         application.pointee.registrationID = stored.registrationID
         application.pointee.id = stored.id
         names.names[nameSlot].pointee.application = slot
@@ -98,8 +108,8 @@ final class TokenIndex {
         let application = applications[slot].pointee
         precondition(application.firstToken == 0, "an application goes after its tokens")
         names.names[application.name].pointee.application = 0
+        names.release(owner(slot))
         names.release(application.name)
-        names.release(application.owner)
         applications.release(slot)
     }
 
@@ -107,15 +117,16 @@ final class TokenIndex {
     func insertToken(application: UInt32, project: UnsafeRawBufferPointer, _ stored: StoredToken) -> UInt32 {
         let slot = tokens.take()
         let token = tokens[slot]
-        let owner = applications[application]
+        let holder = applications[application]
         token.pointee.application = application
         token.pointee.project = names.retain(project)
         token.pointee.id = stored.id
-        token.pointee.nextOfApplication = owner.pointee.firstToken
-        if owner.pointee.firstToken != 0 { tokens[owner.pointee.firstToken].pointee.priorOfApplication = slot }
-        owner.pointee.firstToken = slot
-        names.names[owner.pointee.owner].pointee.ownedTokens += 1
-        pairs.insert(slot, hash: Self.pairHash(application, token.pointee.project), hashOf: pairHash(of:))
+        token.pointee.nextOfApplication = holder.pointee.firstToken
+        if holder.pointee.firstToken != 0 { tokens[holder.pointee.firstToken].pointee.priorOfApplication = slot }
+        holder.pointee.firstToken = slot
+        names.names[owner(application)].pointee.ownedTokens += 1
+        let hash = Self.pairHash(application, token.pointee.project)
+        pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
         fill(slot, stored.held)
         return slot
     }
@@ -135,7 +146,8 @@ final class TokenIndex {
         empty(slot)
         used.clear(slot)
         let token = tokens[slot].pointee
-        pairs.remove(slot, hash: pairHash(of: slot), hashOf: pairHash(of:))
+        let hash = Self.pairHash(token.application, token.project)
+        pairs.remove(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
         if token.nextOfApplication != 0 {
             tokens[token.nextOfApplication].pointee.priorOfApplication = token.priorOfApplication
         }
@@ -144,7 +156,7 @@ final class TokenIndex {
         } else {
             applications[token.application].pointee.firstToken = token.nextOfApplication
         }
-        names.names[applications[token.application].pointee.owner].pointee.ownedTokens -= 1
+        names.names[owner(token.application)].pointee.ownedTokens -= 1
         names.release(token.project)
         tokens.release(slot)
     }
@@ -196,8 +208,20 @@ final class TokenIndex {
         return entry.isPrevious ? previous[entry.slot].pointee.digest : tokens[entry.slot].pointee.digest
     }
 
-    private func pairHash(of slot: UInt32) -> UInt64 {
-        Self.pairHash(tokens[slot].pointee.application, tokens[slot].pointee.project)
+    /// The name slot of an application's owner, which the application holds a reference to.
+    private func owner(_ application: UInt32) -> UInt32 {
+        let name = applications[application].pointee.name
+        return Self.owner(names.bytes(name)).map { names.find($0) } ?? name
+    }
+
+    /// What stands before the first `/`, or nil where there is none: then the name is its own owner.
+    private static func owner(_ name: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        name.firstIndex(of: UInt8(ascii: "/")).map { UnsafeRawBufferPointer(rebasing: name[..<$0]) }
+    }
+
+    private func pairHash(ofEntry raw: UInt32) -> UInt64 {
+        let token = tokens[TaggedSlot(raw: raw).slot]
+        return Self.pairHash(token.pointee.application, token.pointee.project)
     }
 
     /// Slots are numbers that no caller chooses: a mixing function without a key will do (splitmix64's).

@@ -15,6 +15,8 @@ final class Writer: @unchecked Sendable {
     let directory: StateDirectory
     var database: TokenDatabase
     var head: AuditHead
+    /// The last record that was handed over.
+    var announced: Int64
     var health = Health.serving
     var upkeep: Upkeep
     private var chain = AuditChain()
@@ -38,6 +40,7 @@ final class Writer: @unchecked Sendable {
         self.directory = directory
         self.database = database
         self.head = head
+        announced = head.sequence
         self.log = log
         self.deliver = deliver
         upkeep = Upkeep(configuration: configuration, bootMilliseconds: clock.bootMilliseconds())
@@ -98,6 +101,7 @@ final class Writer: @unchecked Sendable {
         }
         let done = mutations.prefix(work.outcomes.count)
         for (mutation, outcome) in zip(done, work.outcomes) { mutation.outcome = outcome }
+        if let last = work.records.last { announced = last.sequence }
         deliver(Delivery(mutations: Array(done), records: work.records))
         return mutations.dropFirst(done.count)
     }

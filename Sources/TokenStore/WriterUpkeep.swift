@@ -174,10 +174,22 @@ extension Writer {
                 .opened(
                     applications: index.applications.count, tokens: index.tokens.count, sequence: head.sequence,
                     milliseconds: clock.bootMilliseconds() - started))
+            try deliverFound()
         } catch {
             diskRefuses(.any(error))
             health = .reopening(
                 nextTryMilliseconds: clock.bootMilliseconds() + Int64(configuration.reopenMilliseconds))
+        }
+    }
+
+    /// Hands over the audit rows of a commit that nobody knew of: who follows the records must not see a gap.
+    private func deliverFound() throws {
+        while announced < head.sequence {
+            let found = try LedgerReader.records(
+                after: announced, limit: configuration.batchLimit, pool: state.pool.withLock { $0 })
+            guard let last = found.last else { return }
+            deliver(Delivery(mutations: [], records: found))
+            announced = last.sequence
         }
     }
 

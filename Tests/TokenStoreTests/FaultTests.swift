@@ -7,7 +7,7 @@ import TokenModel
 @testable import TokenStore
 
 @Suite(.serialized) struct FaultTests {
-    /// facts: such a commit is not visible, and after reopening it is there.
+    /// Such a commit is not visible, and after reopening it is there.
     @Test func aCommitThatCannotBeSyncedIsUnknownAndTheIndexIsMadeAnew() throws {
         try #require(FaultyDisk.isInstalled)
         var configuration = StoreConfiguration()
@@ -32,7 +32,7 @@ import TokenModel
         let rows = try test.ledger.countedChainRows()
         #expect(rows == test.ledger.status().lastSequence)
         #expect(rows == 3, "the commit that nobody was told of had happened")
-        #expect(test.collector.records.map(\.sequence) == [1, 3])
+        #expect(test.collector.records.map(\.sequence) == [1, 2, 3], "its record came when it was found")
         #expect(test.collector.events.contains { if case .commitUnknown = $0 { true } else { false } })
         #expect(test.collector.events.contains { if case .storageRecovered = $0 { true } else { false } })
     }
