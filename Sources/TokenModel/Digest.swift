@@ -94,9 +94,9 @@ public struct Fingerprint: Hashable, Sendable, BitwiseCopyable, CustomStringConv
 
     /// Writes 16 lower-case hex digits.
     public func write(to text: UnsafeMutablePointer<UInt8>) {
-        for offset in 0..<Self.textLength {
-            text[offset] = Hex.digit(UInt8(truncatingIfNeeded: value >> UInt64(60 - 4 * offset)) & 15)
-        }
+        let room = UnsafeMutableRawPointer(text)
+        room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value >> 32)), as: UInt64.self)
+        room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value)), toByteOffset: 8, as: UInt64.self)
     }
 
     /// 16 lower-case hex digits.
@@ -111,8 +111,16 @@ public struct Fingerprint: Hashable, Sendable, BitwiseCopyable, CustomStringConv
 
 /// Lower-case hexadecimal digits.
 enum Hex {
-    static func digit(_ value: UInt8) -> UInt8 {
-        value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
+    /// The eight digits of a word, as they stand in memory on a little-endian machine: the first in the lowest byte.
+    /// All eight at once, because each answer of `introspect` holds 32 of them.
+    @inline(__always)
+    static func digits(_ word: UInt32) -> UInt64 {
+        var nibbles = UInt64(word.byteSwapped)
+        nibbles = (nibbles | nibbles << 16) & 0x0000_FFFF_0000_FFFF
+        nibbles = (nibbles | nibbles << 8) & 0x00FF_00FF_00FF_00FF
+        nibbles = (nibbles >> 4 | nibbles << 8) & 0x0F0F_0F0F_0F0F_0F0F
+        let letters = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
+        return nibbles + 0x3030_3030_3030_3030 + letters * 39
     }
 
     /// Nil for what is no lower-case hex digit.

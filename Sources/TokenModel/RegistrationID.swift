@@ -44,16 +44,17 @@ public struct RegistrationID: Hashable, Sendable, BitwiseCopyable, CustomStringC
 
     /// Writes the 36 bytes of text.
     public func write(to text: UnsafeMutablePointer<UInt8>) {
-        var written = 0
-        for offset in 0..<Self.textLength {
-            if Self.isDash(offset) {
-                text[offset] = UInt8(ascii: "-")
-                continue
-            }
-            let word = written < 16 ? high : low
-            text[offset] = Hex.digit(UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * (written & 15))) & 15)
-            written += 1
-        }
+        let room = UnsafeMutableRawPointer(text)
+        let groups = Hex.digits(UInt32(truncatingIfNeeded: high))
+        let rest = Hex.digits(UInt32(truncatingIfNeeded: low >> 32))
+        room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: high >> 32)), as: UInt64.self)
+        room.storeBytes(of: UInt32(truncatingIfNeeded: groups), toByteOffset: 9, as: UInt32.self)
+        room.storeBytes(of: UInt32(truncatingIfNeeded: groups >> 32), toByteOffset: 14, as: UInt32.self)
+        room.storeBytes(of: UInt32(truncatingIfNeeded: rest), toByteOffset: 19, as: UInt32.self)
+        room.storeBytes(of: UInt32(truncatingIfNeeded: rest >> 32), toByteOffset: 24, as: UInt32.self)
+        room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: low)), toByteOffset: 28, as: UInt64.self)
+        let dash = UInt8(ascii: "-")
+        (text[8], text[13], text[18], text[23]) = (dash, dash, dash, dash)
     }
 
     /// 36 bytes of text.

@@ -36,23 +36,20 @@ extension ByteWriter {
     /// Writes a number.
     public func appendInteger(_ value: Int64) {
         append(room: 20) { target in
-            guard value != 0 else {
-                target[0] = UInt8(ascii: "0")
-                return 1
-            }
-            var length = value < 0 ? 1 : 0
             var rest = value.magnitude
-            var counting = rest
-            while counting > 0 {
+            var length = value < 0 ? 2 : 1
+            var bound: UInt64 = 10
+            while rest >= bound, length < 20 {
                 length += 1
-                counting /= 10
+                bound = bound &* 10
             }
             var position = length
-            while rest > 0 {
+            repeat {
                 position -= 1
-                target[position] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
-                rest /= 10
-            }
+                let (quotient, digit) = rest.quotientAndRemainder(dividingBy: 10)
+                target[position] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: digit)
+                rest = quotient
+            } while rest > 0
             if value < 0 { target[0] = UInt8(ascii: "-") }
             return length
         }

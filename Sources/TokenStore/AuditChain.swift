@@ -5,7 +5,7 @@ internal import TokenModel
 /// zero bytes.
 ///
 /// A row's bytes are its fields in this order, each behind its length as four bytes, big-endian, or 0xFFFFFFFF alone
-/// where it is absent: sequence, time, event, outcome (`done`), registration_id, application, project, principal, uid,
+/// where it is absent: sequence, time, event, outcome (`success`), registration_id, application, project, principal, uid,
 /// gid, pid, unit, fingerprint, ended, shortened. Numbers are decimal ASCII, times milliseconds since 1970; texts are
 /// UTF-8; registration_id is 16 bytes, fingerprint 8, ended 8 a token, shortened 16 a token (the fingerprint, then the
 /// new end in milliseconds), all big-endian, as they stand in the table.
@@ -21,7 +21,7 @@ struct AuditChain {
         append(number: record.sequence)
         append(number: record.time.milliseconds)
         append(record.event.rawValue)
-        append("done")
+        append("success")
         append(AuditBlobs.bytes(record.registrationID))
         append(record.application.text)
         append(record.project?.text)

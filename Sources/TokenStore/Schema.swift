@@ -45,8 +45,10 @@ enum Schema {
         CREATE TABLE audit (
           sequence INTEGER PRIMARY KEY CHECK (sequence > 0),
           time INTEGER NOT NULL,
-          event TEXT NOT NULL CHECK (event IN ('registered', 'generated', 'rotated', 'revoked', 'unregistered')),
-          outcome TEXT NOT NULL CHECK (outcome = 'done'),
+          event TEXT NOT NULL
+            CHECK (event = 'rotated' OR event = 'registered' OR event = 'generated' OR event = 'revoked'
+                   OR event = 'unregistered'),
+          outcome TEXT NOT NULL CHECK (outcome = 'success'),
           registration_id BLOB NOT NULL CHECK (length(registration_id) = 16),
           application TEXT NOT NULL CHECK (length(application) BETWEEN 1 AND 128),
           project TEXT
@@ -57,7 +59,7 @@ enum Schema {
           pid INTEGER NOT NULL,
           unit TEXT,
           fingerprint BLOB
-            CHECK ((fingerprint IS NOT NULL) = (event IN ('registered', 'generated', 'rotated'))
+            CHECK ((fingerprint IS NOT NULL) = (event = 'rotated' OR event = 'registered' OR event = 'generated')
                    AND length(fingerprint) = 8),
           ended BLOB NOT NULL CHECK (length(ended) % 8 = 0),
           shortened BLOB NOT NULL CHECK (length(shortened) % 16 = 0),

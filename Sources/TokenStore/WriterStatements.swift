@@ -47,7 +47,7 @@ final class WriterStatements {
             """
             INSERT INTO audit (sequence, time, event, outcome, registration_id, application, project, principal, uid,
               gid, pid, unit, fingerprint, ended, shortened, chain)
-            VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            VALUES (?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """)
     }
 

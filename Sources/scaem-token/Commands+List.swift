@@ -13,7 +13,7 @@ extension Session {
         let project = try projectOption()
         let expiresBefore = try seconds(.expiresWithin).map(Self.fromNow)
         var table = TokenTable()
-        var isFirst = true
+        var array = TokenArray()
         var cursor: String?
         repeat {
             let after = cursor
@@ -38,7 +38,7 @@ extension Session {
                     if printsText {
                         table.write(page: tokens, to: writer)
                     } else {
-                        JSONRendering.page(tokens, isFirst: &isFirst, isLast: cursor == nil, to: writer)
+                        array.write(page: tokens, isLast: cursor == nil, to: writer)
                     }
                     try StandardOutput.write(writer)
                 })

@@ -16,17 +16,22 @@ enum JSONRendering {
         }
         writer.append(isFirst ? "{}\n" : "}\n")
     }
+}
 
-    /// A page's part of the one line that `list` prints: {"tokens":[...]}.
-    static func page(_ tokens: Answer, isFirst: inout Bool, isLast: Bool, to writer: ByteWriter) {
-        var separator: StaticString = ""
-        if isFirst { writer.append("{\"tokens\":[") } else { separator = "," }
-        tokens.forEachElement { row in
-            writer.append(separator)
+/// The one line that `list` prints, put together page by page: {"tokens":[...]}.
+struct TokenArray {
+    private var isBegun = false
+    private var hasRows = false
+
+    /// Writes a page's part. Any page may be without rows.
+    mutating func write(page: Answer, isLast: Bool, to writer: ByteWriter) {
+        if !isBegun { writer.append("{\"tokens\":[") }
+        isBegun = true
+        page.forEachElement { row in
+            if hasRows { writer.append(",") }
+            hasRows = true
             writer.append(row.bytes)
-            separator = ","
         }
-        isFirst = false
         if isLast { writer.append("]}\n") }
     }
 }

@@ -35,7 +35,7 @@ private struct Monotone: RandomSource {
     func hashesAsTheStandardSays(_ text: String, _ hex: String) {
         let digest = digest(text)
         let bytes = digest.withBytes { Array($0) }
-        #expect(bytes.map { [Hex.digit($0 >> 4), Hex.digit($0 & 15)] }.flatMap { $0 } == Array(hex.utf8))
+        #expect(bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined() == hex)
         #expect(digest.fingerprint.description == String(hex.prefix(16)))
         #expect(bytes.withUnsafeBytes { TokenDigest(bytes: $0) } == digest)
         var room = [UInt8](repeating: 0, count: 32)
