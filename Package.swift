@@ -86,6 +86,13 @@ let package = Package(
             ],
             swiftSettings: strict, linkerSettings: crypto),
         .testTarget(
+            name: "ScaemTokenClientTests", dependencies: ["ScaemTokenClient", "TokenModel", "TokenRPC", "CLinux"],
+            swiftSettings: strict, linkerSettings: crypto),
+        .testTarget(
+            name: "ScaemTokenTests",
+            dependencies: ["scaem-token", "ScaemTokenClient", "TokenModel", "TokenRPC", "CLinux"],
+            swiftSettings: strict, linkerSettings: crypto),
+        .testTarget(
             name: "DaemonTests", dependencies: ["scaem-tokend", "TokenModel"], swiftSettings: strict,
             linkerSettings: crypto),
     ]
