@@ -19,6 +19,7 @@ extension EventLoop {
     /// Takes lines from the front of `bytes` for as long as they can be taken.
     /// - Returns: how many bytes were taken.
     func advance(_ connection: Connection, _ bytes: UnsafeRawBufferPointer) -> Int {
+        defer { answerLookups(connection) }
         var offset = 0
         connection.isBlocked = false
         while !connection.isClosing, !connection.isClosed {
@@ -34,6 +35,7 @@ extension EventLoop {
                 return offset
             case .tooLong:
                 guard connection.isIdle else { return block(connection, offset) }
+                answerLookups(connection)
                 failure(connection, Self.nullID, MethodFailure.lineTooLong)
                 connection.isClosing = true
             case .line(let length):
@@ -73,6 +75,7 @@ extension EventLoop {
             return true
         case .refused(let problem):
             guard connection.isIdle else { return false }
+            answerLookups(connection)
             failure(connection, Self.nullID, MethodFailure(problem))
             return true
         case .single(let request):
@@ -81,6 +84,7 @@ extension EventLoop {
         case .batch:
             // Its answers are one line, so those before it come first.
             guard connection.isIdle else { return false }
+            answerLookups(connection)
             connection.batch = Batch(copying: line)
             return true
         }
@@ -109,6 +113,7 @@ extension EventLoop {
     ) -> Progress {
         if let problem = request.problem {
             guard connection.isIdle else { return .mustWait }
+            answerLookups(connection)
             if let id = request.id { failure(connection, reader.bytes(of: id), MethodFailure(problem)) }
             return .done
         }
@@ -126,8 +131,15 @@ extension EventLoop {
         let context = MethodContext(loop: self, connection: connection)
         do {
             switch row.work {
+            case .lookup(let handler):
+                guard connection.isIdle else { return .mustWait }
+                guard room >= Bounds.smallResultBytes else { throw MethodFailure.answerFull }
+                let digest = try handler(&params)
+                if let id = request.id { lookUp(connection, digest, id: reader.bytes(of: id)) }
+                return .done
             case .immediate(let handler):
                 guard connection.isIdle else { return .mustWait }
+                answerLookups(connection)
                 return try performNow(context, request, reader, room: room) { writer in
                     try handler(context, &params, writer)
                 }
@@ -146,6 +158,7 @@ extension EventLoop {
         } catch {
             // The place of this answer is behind those that are in flight. Nothing was done, so it is asked again then.
             guard connection.isIdle else { return .mustWait }
+            answerLookups(connection)
             if let id = request.id { failure(connection, reader.bytes(of: id), MethodFailure(thrown: error)) }
             return .done
         }
@@ -232,11 +245,11 @@ extension EventLoop {
         if connection.batch == nil { writer.appendLineFeed() }
     }
 
-    private func beginAnswer(_ connection: Connection, _ writer: ByteWriter) {
+    func beginAnswer(_ connection: Connection, _ writer: ByteWriter) {
         if connection.batch != nil, writer.count > 0 { writer.append(UInt8(ascii: ",")) }
     }
 
-    private func endAnswer(_ connection: Connection, _ writer: ByteWriter) {
+    func endAnswer(_ connection: Connection, _ writer: ByteWriter) {
         writer.appendResultTail()
         if connection.batch == nil { writer.appendLineFeed() }
     }

@@ -23,6 +23,7 @@ final class EventLoop: @unchecked Sendable {
     var watchers: [Connection] = []
 
     let reader = JSONReader()
+    var lookups = Lookups()
     let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: Bounds.readChunkBytes, alignment: 64)
     /// Writers that no connection needs at the moment.
     var spareWriters: [ByteWriter] = []

@@ -1,3 +1,4 @@
+internal import CLinux
 internal import Glibc
 
 /// Names as bytes, each once: an application, its owner and a project of the same name share them. A name goes with
@@ -28,6 +29,10 @@ final class NameTable {
     /// The bytes, good until the name's last reference goes.
     @inline(__always)
     func bytes(_ slot: UInt32) -> UnsafeRawBufferPointer { arena.bytes(names[slot].pointee.offset) }
+
+    /// Fetches a name's bytes, or the first of them.
+    @inline(__always)
+    func prefetch(_ slot: UInt32) { linux_prefetch(arena.address(names[slot].pointee.offset)) }
 
     /// The slot of a name, or 0.
     func find(_ bytes: UnsafeRawBufferPointer) -> UInt32 { find(bytes, hash(bytes)) }
@@ -109,7 +114,7 @@ private final class NameArena {
     }
 
     @inline(__always)
-    private func address(_ offset: UInt32) -> UnsafeMutableRawPointer {
+    func address(_ offset: UInt32) -> UnsafeMutableRawPointer {
         directory[Int(offset >> Self.chunkBits)] + Int(offset & UInt32(Self.unitsPerChunk - 1)) * Self.unit
     }
 

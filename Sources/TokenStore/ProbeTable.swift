@@ -1,3 +1,5 @@
+internal import CLinux
+
 /// A set of entries that stand for something with a hash: open addressing, linear probing, no tombstones (a removal
 /// shifts back what was displaced), at most four fifths full. An entry is never 0. What it stands for is the owner's
 /// business: the table asks for its hash when it moves it.
@@ -39,6 +41,12 @@ final class ProbeTable {
             if entry == 0 || isMatch(entry) { return entry }
             place = Self.next(place, capacity)
         }
+    }
+
+    /// Fetches the place where a hash is looked for first.
+    @inline(__always)
+    func prefetch(_ hash: UInt64) {
+        linux_prefetch(header.pointee.entries + Self.home(hash, header.pointee.capacity))
     }
 
     /// Adds an entry that is not there.

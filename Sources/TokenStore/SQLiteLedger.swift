@@ -71,31 +71,35 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
     // MARK: TokenLedger
 
     /// See `TokenLedger`.
-    public func introspect(_ digest: TokenDigest, found: (ActiveToken) -> Void) -> Bool {
+    public func introspect(_ digests: UnsafeBufferPointer<TokenDigest>, answer: (Int, ActiveToken?) -> Void) {
         let wall = clock.wall()
-        return state.withIndex { index in
-            let entry = index.find(digest)
-            guard entry.raw != 0 else { return false }
-            let (slot, issuedAt, expiresAt): (UInt32, Instant, Instant)
-            if entry.isPrevious {
-                let previous = index.previous[entry.slot].pointee
-                guard clock.bootMilliseconds() < previous.bootDeadlineMilliseconds else { return false }
-                (slot, issuedAt, expiresAt) = (previous.token, previous.issuedAt, previous.expiresAt)
-            } else {
-                slot = entry.slot
-                (issuedAt, expiresAt) = (index.tokens[slot].pointee.issuedAt, index.tokens[slot].pointee.expiresAt)
-            }
-            guard wall < expiresAt else { return false }
-            let token = index.tokens[slot]
-            if !entry.isPrevious { index.noteUse(slot, at: wall) }
-            let application = index.applications[token.pointee.application]
-            found(
-                ActiveToken(
-                    registrationID: application.pointee.registrationID,
-                    application: index.names.bytes(application.pointee.name),
-                    project: index.names.bytes(token.pointee.project), issuedAt: issuedAt, expiration: expiresAt))
-            return true
+        state.withIndex { index in
+            if digests.count > 1 { index.prefetch(digests) }
+            for place in 0..<digests.count { answer(place, active(digests[place], in: index, wall)) }
         }
+    }
+
+    @inline(__always)
+    private func active(_ digest: TokenDigest, in index: TokenIndex, _ wall: Instant) -> ActiveToken? {
+        let entry = index.find(digest)
+        guard entry.raw != 0 else { return nil }
+        let (slot, issuedAt, expiresAt): (UInt32, Instant, Instant)
+        if entry.isPrevious {
+            let previous = index.previous[entry.slot].pointee
+            guard clock.bootMilliseconds() < previous.bootDeadlineMilliseconds else { return nil }
+            (slot, issuedAt, expiresAt) = (previous.token, previous.issuedAt, previous.expiresAt)
+        } else {
+            slot = entry.slot
+            (issuedAt, expiresAt) = (index.tokens[slot].pointee.issuedAt, index.tokens[slot].pointee.expiresAt)
+        }
+        guard wall < expiresAt else { return nil }
+        let token = index.tokens[slot]
+        if !entry.isPrevious { index.noteUse(slot, at: wall) }
+        let application = index.applications[token.pointee.application]
+        return ActiveToken(
+            registrationID: application.pointee.registrationID,
+            application: index.names.bytes(application.pointee.name),
+            project: index.names.bytes(token.pointee.project), issuedAt: issuedAt, expiration: expiresAt)
     }
 
     /// See `TokenLedger`.

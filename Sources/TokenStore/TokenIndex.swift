@@ -1,3 +1,4 @@
+internal import CLinux
 internal import TokenModel
 
 /// All that a decision or an answer needs, in memory: tables of fixed slots, names once, no object a token.
@@ -35,6 +36,34 @@ final class TokenIndex {
             raw: digests.find(digest.words.0) { raw in
                 raw & DigestEntry.tagMask == tag && self.digest(of: raw) == digest
             })
+    }
+
+    /// Fetches what the answers for these digests will look at, each step for all of them before the next: so that the
+    /// memory's latency is paid once a step, not once a step and digest.
+    func prefetch(_ all: UnsafeBufferPointer<TokenDigest>) {
+        for digest in all { digests.prefetch(digest.words.0) }
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: all.count) { slots in
+            for place in 0..<all.count {
+                let tag = DigestEntry.tag(all[place])
+                let entry = DigestEntry(
+                    raw: digests.find(all[place].words.0) { $0 & DigestEntry.tagMask == tag })
+                slots[place] = entry.isPrevious ? 0 : entry.slot
+                Self.prefetch(tokens[slots[place]], MemoryLayout<TokenSlot>.size)
+            }
+            for slot in slots { Self.prefetch(applications[tokens[slot].pointee.application]) }
+            for slot in slots {
+                Self.prefetch(names.names[applications[tokens[slot].pointee.application].pointee.name])
+            }
+            for slot in slots {
+                names.prefetch(applications[tokens[slot].pointee.application].pointee.name)
+            }
+        }
+    }
+
+    @inline(__always)
+    private static func prefetch<Slot>(_ slot: UnsafeMutablePointer<Slot>, _ size: Int = 1) {
+        linux_prefetch(slot)
+        if size > 1 { linux_prefetch(UnsafeRawPointer(slot) + size - 1) }
     }
 
     /// The application of a name, or 0.

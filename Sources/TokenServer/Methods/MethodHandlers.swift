@@ -75,13 +75,10 @@ enum MethodHandlers {
 
     // MARK: What memory answers
 
-    static func introspect(_ context: MethodContext, _ params: inout ParamsReader, _ writer: ByteWriter) throws {
+    static func introspect(_ params: inout ParamsReader) throws -> TokenDigest {
         let digest = TokenDigest(hashing: try params.content(Wire.Key.token))
         try params.finish()
-        let isActive = context.services.ledger.introspect(digest) { found in
-            writer.append(found)
-        }
-        if !isActive { writer.append(#"{"active":false}"#) }
+        return digest
     }
 
     static func whoami(_ context: MethodContext, _ params: inout ParamsReader, _ writer: ByteWriter) throws {

@@ -3,6 +3,8 @@ import TokenRPC
 
 /// How a method is worked on. Its handler reads the params first, then sees whether the caller may.
 enum Work: Sendable {
+    /// Answered from the index, several at once where they come together; gives the digest that is looked up.
+    case lookup(@Sendable (inout ParamsReader) throws -> TokenDigest)
     /// Answered at once, from memory.
     case immediate(@Sendable (MethodContext, inout ParamsReader, ByteWriter) throws -> Void)
     /// Decided and written by the writer thread.
@@ -55,7 +57,7 @@ struct MethodRow: Sendable {
         MethodRow(method: .register, work: .mutation(MethodHandlers.register)),
         MethodRow(method: .generate, work: .mutation(MethodHandlers.generate)),
         MethodRow(method: .rotate, work: .mutation(MethodHandlers.rotate)),
-        MethodRow(method: .introspect, work: .immediate(MethodHandlers.introspect)),
+        MethodRow(method: .introspect, work: .lookup(MethodHandlers.introspect)),
         MethodRow(method: .revoke, work: .mutation(MethodHandlers.revoke)),
         MethodRow(method: .unregister, work: .mutation(MethodHandlers.unregister)),
         MethodRow(method: .list, work: .blocking(MethodHandlers.list)),
