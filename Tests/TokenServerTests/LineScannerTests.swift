@@ -60,6 +60,17 @@ struct LineScannerTests {
         }
     }
 
+    @Test func noByteIsLookedAtTwice() {
+        var scanner = LineScanner()
+        var bytes = [UInt8](repeating: 0x78, count: 1_000)
+        #expect(bytes.withUnsafeBytes { scanner.next($0) } == .needsMore)
+        // Were the front looked at again, this would be found.
+        bytes[500] = 0x0A
+        #expect(bytes.withUnsafeBytes { scanner.next($0) } == .needsMore)
+        bytes += [0x78, 0x0A]
+        #expect(bytes.withUnsafeBytes { scanner.next($0) } == .line(length: 1_002))
+    }
+
     @Test func tooLongIsKnownAtTheLimitAndNotBefore() {
         var scanner = LineScanner()
         let bytes = [UInt8](repeating: 0x78, count: 65_536)
