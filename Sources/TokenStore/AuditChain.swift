@@ -12,48 +12,108 @@ internal import TokenModel
 struct AuditChain {
     static let start = TokenDigest(words: (0, 0, 0, 0))
 
-    private var bytes: [UInt8] = []
+    private var bytes = RowBytes()
 
     /// The chain value of a record that follows `previous`; the record's own is not looked at.
     mutating func link(_ record: AuditRecord, after previous: TokenDigest) -> TokenDigest {
-        bytes.removeAll(keepingCapacity: true)
-        previous.withBytes { bytes.append(contentsOf: $0) }
-        append(number: record.sequence)
-        append(number: record.time.milliseconds)
-        append(record.event.rawValue)
-        append("success")
-        append(AuditBlobs.bytes(record.registrationID))
-        append(record.application.text)
-        append(record.project?.text)
-        append(record.principal.text)
-        append(number: Int64(record.uid))
-        append(number: Int64(record.gid))
-        append(number: Int64(record.pid))
-        append(record.unit)
-        append(record.fingerprint.map { AuditBlobs.bytes([$0]) })
-        append(AuditBlobs.bytes(record.ended))
-        append(AuditBlobs.bytes(record.shortened))
-        return bytes.withUnsafeBytes { TokenDigest(hashing: $0) }
+        bytes.removeAll()
+        previous.withBytes { bytes.append($0) }
+        bytes.append(number: record.sequence)
+        bytes.append(number: record.time.milliseconds)
+        bytes.append(field: record.event.rawValue)
+        bytes.append(field: "success")
+        bytes.append(words: record.registrationID.high, record.registrationID.low)
+        bytes.append(field: record.application.text)
+        bytes.append(field: record.project?.text)
+        bytes.append(field: record.principal.text)
+        bytes.append(number: Int64(record.uid))
+        bytes.append(number: Int64(record.gid))
+        bytes.append(number: Int64(record.pid))
+        bytes.append(field: record.unit)
+        if let made = record.fingerprint { bytes.append(words: made.value) } else { bytes.append(field: nil) }
+        bytes.append(length: record.ended.count * 8)
+        for ended in record.ended { bytes.append(word: ended.value) }
+        bytes.append(length: record.shortened.count * 16)
+        for token in record.shortened {
+            bytes.append(word: token.fingerprint.value)
+            bytes.append(word: UInt64(bitPattern: token.expiration.milliseconds))
+        }
+        return TokenDigest(hashing: bytes.written)
+    }
+}
+
+/// The bytes of a row while it is hashed, in memory that is kept from row to row: this is on the way of each mutation.
+private struct RowBytes {
+    private final class Memory {
+        var room = UnsafeMutableRawBufferPointer.allocate(byteCount: 1_024, alignment: 8)
+        deinit { room.deallocate() }
     }
 
-    private mutating func append(_ text: String?) {
-        guard var text else { return appendLength(UInt32.max) }
+    private let memory = Memory()
+    private var count = 0
+
+    var written: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory.room[..<count]) }
+
+    mutating func removeAll() { count = 0 }
+
+    mutating func append(_ more: UnsafeRawBufferPointer) {
+        guard let source = more.baseAddress, more.count > 0 else { return }
+        makeRoom(more.count).copyMemory(from: source, byteCount: more.count)
+        count += more.count
+    }
+
+    mutating func append(field text: String?) {
+        guard var text else { return append(word: UInt32.max) }
         text.withUTF8 { utf8 in
-            appendLength(UInt32(utf8.count))
-            bytes.append(contentsOf: utf8)
+            append(length: utf8.count)
+            append(UnsafeRawBufferPointer(utf8))
         }
     }
 
-    private mutating func append(_ blob: [UInt8]?) {
-        guard let blob else { return appendLength(UInt32.max) }
-        appendLength(UInt32(blob.count))
-        bytes.append(contentsOf: blob)
+    /// Decimal digits.
+    mutating func append(number: Int64) {
+        let room = makeRoom(4 + 20).assumingMemoryBound(to: UInt8.self)
+        var digits = 0
+        var rest = number.magnitude
+        repeat {
+            // From the right end of the room; moved to its place when their number is known.
+            room[23 - digits] = UInt8(ascii: "0") + UInt8(rest % 10)
+            rest /= 10
+            digits += 1
+        } while rest > 0
+        if number < 0 {
+            room[23 - digits] = UInt8(ascii: "-")
+            digits += 1
+        }
+        append(length: digits)
+        makeRoom(digits).copyMemory(from: room + 24 - digits, byteCount: digits)
+        count += digits
     }
 
-    private mutating func append(number: Int64) { append(String(number)) }
+    mutating func append(words: UInt64...) {
+        append(length: words.count * 8)
+        for word in words { append(word: word) }
+    }
 
-    private mutating func appendLength(_ length: UInt32) {
-        withUnsafeBytes(of: length.bigEndian) { bytes.append(contentsOf: $0) }
+    mutating func append(length: Int) { append(word: UInt32(length)) }
+
+    mutating func append(word: some FixedWidthInteger) {
+        let size = word.bitWidth / 8
+        makeRoom(size).storeBytes(of: word.bigEndian, as: type(of: word))
+        count += size
+    }
+
+    /// Where the next bytes go.
+    private func makeRoom(_ more: Int) -> UnsafeMutableRawPointer {
+        if count + more > memory.room.count {
+            let larger = UnsafeMutableRawBufferPointer.allocate(
+                byteCount: max(memory.room.count * 2, count + more), alignment: 8)
+            larger.copyMemory(from: written)
+            memory.room.deallocate()
+            memory.room = larger
+        }
+        // The room is never empty.
+        return memory.room.baseAddress! + count
     }
 }
 

@@ -159,10 +159,10 @@ final class Writer: @unchecked Sendable {
             }
         }
         if change.registration == .ends { try statements.delete(change.application) }
-        let link = chain.link(record, after: work.head.chain)
-        try statements.insert(record.chained(by: link))
-        work.records.append(record.chained(by: link))
-        work.head = AuditHead(sequence: record.sequence, chain: link)
+        let chained = record.chained(by: chain.link(record, after: work.head.chain))
+        try statements.insert(chained)
+        work.records.append(chained)
+        work.head = AuditHead(sequence: chained.sequence, chain: chained.chain)
         work.batch.add(change)
         work.changes.append(change)
     }

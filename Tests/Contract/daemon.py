@@ -141,7 +141,9 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"the daemon did not end within {timeout} s of being told to:\n{self.output()}") from None
+            raise AssertionError(
+                f"the daemon did not end within {timeout} s of being told to:\n{self.output()}"
+            ) from None
 
     def stop(self):
         """SIGTERM, exit 0, and nothing left behind that should not be there."""

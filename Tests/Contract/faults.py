@@ -14,9 +14,9 @@ CLOCK_SHIM = "clock_shim.c"
 LOOKUP_SHIM = "lookup_shim.c"
 DISK_SHIM = "disk_shim.c"
 
-# The layout of struct panel in panel.h: eight 64-bit numbers.
+# The layout of struct panel in panel.h: nine 64-bit numbers.
 FIELDS = ["frozen", "wall_nanoseconds", "boot_nanoseconds", "lookup_errno", "write_errno", "sync_errno", "faults_hit",
-          "sync_delay_milliseconds"]  # fmt: skip
+          "lookup_delay_milliseconds", "sync_delay_milliseconds"]  # fmt: skip
 
 
 @functools.cache

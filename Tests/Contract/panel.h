@@ -1,4 +1,4 @@
-// What the tests tell the shims, in a file that both sides map: eight 64-bit numbers (FIELDS in faults.py).
+// What the tests tell the shims, in a file that both sides map: nine 64-bit numbers (FIELDS in faults.py).
 #pragma once
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
@@ -17,6 +17,7 @@ struct panel {
     volatile int64_t write_errno;       // not 0: writes to the watched folder fail with it
     volatile int64_t sync_errno;        // not 0: syncs of the watched folder fail with it
     volatile int64_t faults_hit;        // how often a fault was injected
+    volatile int64_t lookup_delay_milliseconds;  // how long each look-up of a user takes at least
     volatile int64_t sync_delay_milliseconds;  // how long each sync of the watched folder takes at least
 };
 

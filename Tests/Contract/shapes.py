@@ -27,13 +27,13 @@ def now_milliseconds():
 def milliseconds(text):
     """A time of the contract as milliseconds since the epoch."""
     assert TIME.fullmatch(text), f"{text!r} is no time of the contract"
-    moment = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.timezone.utc)
+    moment = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.UTC)
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
 
 
 def time_text(value):
     """Milliseconds since the epoch as a time of the contract."""
-    moment = datetime.datetime.fromtimestamp(value // 1000, datetime.timezone.utc)
+    moment = datetime.datetime.fromtimestamp(value // 1000, datetime.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value % 1000:03d}Z"
 
 

@@ -563,12 +563,13 @@ def test_parameters_that_are_too_long(run, length):
 
 def test_list_pages_by_itself(run):
     second = {**ROW, "project_code": "Q"}
-    pages = [{"tokens": [ROW], "next_cursor": "c1"}, {"tokens": [], "next_cursor": "c2"}, {"tokens": [second, ROW]}]
+    pages = [{"tokens": [], "next_cursor": "c1"}, {"tokens": [ROW], "next_cursor": "c2"}]
+    pages += [{"tokens": [], "next_cursor": "c3"}, {"tokens": [second, ROW]}]
     with FakeDaemon(*map(result, pages)) as daemon:
         done = run("list", "--application", "alice", "--project=P", daemon=daemon)
         assert done.stdout.count(b"\n") == 1
         assert json.loads(done.stdout) == {"tokens": [ROW, second, ROW]}
-        assert [request["params"].get("cursor") for request in daemon.requests] == [None, "c1", "c2"]
+        assert [request["params"].get("cursor") for request in daemon.requests] == [None, "c1", "c2", "c3"]
         first = daemon.requests[0]["params"]
         assert first == {"application": "alice", "project_code": "P", "limit": 1_000}
 

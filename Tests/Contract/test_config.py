@@ -157,12 +157,17 @@ def test_configured_bounds_and_defaults(make_daemon):
         made = root.call("register", application="a", project_code="p")
         assert 0 <= shapes.milliseconds(made["token_expiration"]) - before - 100_000 < 10_000
         for ttl in (0, 201):
-            assert root.refusal("rotate", application="a", project_code="p", ttl_seconds=ttl)["data"]["param"] == "ttl_seconds"
+            assert (
+                root.refusal("rotate", application="a", project_code="p", ttl_seconds=ttl)["data"]["param"]
+                == "ttl_seconds"
+            )
         error = root.refusal("rotate", application="a", project_code="p", grace_seconds=41)
         assert error["code"] == -32602 and error["data"]["param"] == "grace_seconds"
         kept = root.call("rotate", application="a", project_code="p", ttl_seconds=200)
         assert "previous_token_expiration" in kept and root.active(made["registration_token"])
-        assert "previous_token_expiration" not in root.call("rotate", application="a", project_code="p", grace_seconds=0)
+        assert "previous_token_expiration" not in root.call(
+            "rotate", application="a", project_code="p", grace_seconds=0
+        )
         root.call("rotate", application="a", project_code="p", ttl_seconds=1)
 
 
@@ -199,7 +204,10 @@ def test_reload_puts_every_key_in_force_that_does_not_need_a_start(make_daemon):
         assert first.refusal("generate", project_code="r", ttl_seconds=89)["data"]["param"] == "ttl_seconds"
         assert first.refusal("rotate", project_code="q", grace_seconds=6)["data"]["param"] == "grace_seconds"
         assert "previous_token_expiration" in first.call("rotate", project_code="q")
-        codes = {first.ask("rotate", {"project_code": "q", "application": name}).get("error", {}).get("code") for _ in range(30)}
+        codes = {
+            first.ask("rotate", {"project_code": "q", "application": name}).get("error", {}).get("code")
+            for _ in range(30)
+        }
         assert codes == {None, -32009}
 
 
@@ -250,7 +258,9 @@ def own_daemon(make_daemon, monkeypatch):
     for name in ("run", "state"):
         (folder / name).mkdir(mode=0o700)
         os.chown(folder / name, alice.uid, alice.gid)
-    daemon = make_daemon(folder=folder, socket=folder / "run/scaem-tokend/tokend.sock", state=folder / "state/scaem-tokend")
+    daemon = make_daemon(
+        folder=folder, socket=folder / "run/scaem-tokend/tokend.sock", state=folder / "state/scaem-tokend"
+    )
     daemon.environment = {"XDG_RUNTIME_DIR": str(folder / "run"), "XDG_STATE_HOME": str(folder / "state"), "HOME": "/"}
     daemon.wrapper = ["setpriv", f"--reuid={alice.uid}", f"--regid={alice.gid}", "--clear-groups"]
     monkeypatch.setattr(daemon, "arguments", lambda: [str(public_binary("scaem-tokend"))])

@@ -121,6 +121,7 @@ def unread_requests(connection, line, bound):
 
 def test_callers_who_never_read_are_bounded_and_slow_nobody(daemon):
     with daemon.connect() as first:
+        files = daemon.open_files()
         first.call("register", application="a", project_code="p")
         for number in range(300):
             first.send(request("generate", {"application": "a", "project_code": f"{number:0>100}"}, number) + b"\n")
@@ -152,6 +153,8 @@ def test_callers_who_never_read_are_bounded_and_slow_nobody(daemon):
         assert set(bad[1].read_lines(1000)) == {b'{"jsonrpc":"2.0","id":1,"result":{}}'}
         for connection in bad:
             connection.close()
+        # What they asked for and will never hear is not worked out.
+        eventually(lambda: daemon.open_files() <= files + 3, 5, "the end of those who left")
 
 
 def test_a_caller_who_leaves_in_the_middle_leaves_nothing(daemon, seeded):
@@ -172,6 +175,9 @@ def test_a_caller_who_leaves_in_the_middle_leaves_nothing(daemon, seeded):
             if seeded.random() < 0.3:
                 connection.half_close()
             connection.close()
+        # Who comes after them is accepted after them: then none is waiting to be.
+        with daemon.connect() as last:
+            last.call("ping")
         eventually(lambda: daemon.open_files() <= before, what="the closing of what the callers left open")
         token = first.call("rotate", application="a", project_code="p")["registration_token"]
         assert first.active(token)
@@ -197,7 +203,11 @@ def test_many_connections_at_once_each_in_its_own_order(daemon):
                 here = {"application": f"caller-{number}", "project_code": "p"}
                 lines = [request("register", here, 0)]
                 for step in range(1, 300, 3):
-                    lines += [request("rotate", here, step), request("list", here, step + 1), request("ping", None, step + 2)]
+                    lines += [
+                        request("rotate", here, step),
+                        request("list", here, step + 1),
+                        request("ping", None, step + 2),
+                    ]
                 answers = connection.pump(b"\n".join(lines) + b"\n", len(lines))
                 check_ids(answers, len(lines))
                 for made, listed in zip(answers[1::3], answers[2::3], strict=True):

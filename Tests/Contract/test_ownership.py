@@ -4,12 +4,13 @@ import grp
 import os
 import pwd
 import stat
+import time
 
 import pytest
 
 import people
 from faults import LOOKUP_SHIM, Panel
-from wire import Connection, assert_error
+from wire import Connection, assert_error, parse, request
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,9 @@ def test_others_get_one_answer_whether_it_exists_or_not(shared, who, part):
     assert there == missing
     for answer in there:
         assert_error(answer, -32005, answer["id"], "permission_denied")
-    assert ask_as(who["owner"], shared.socket, [("unregister", {"application": f"{alice}/there"})])[0]["result"] == {"revoked": 1}
+    assert ask_as(who["owner"], shared.socket, [("unregister", {"application": f"{alice}/there"})])[0]["result"] == {
+        "revoked": 1
+    }
 
 
 def test_left_out_the_application_is_oneself(shared, who):
@@ -134,9 +137,23 @@ def test_ownership_is_by_name_alone(shared, who):
 def test_list_without_application_shows_what_is_one_s_own(shared, who):
     alice = people.ALICE
     mine = [alice, f"{alice}/a", f"{alice}/a/b"]
-    others = [f"{alice}-x", f"{alice}.x", f"{alice}x/y", f"{alice}0", f"{alice}:x", f"{people.BOB}/{alice}", f"{alice[:-1]}"]
-    ask_as(who["root"], shared.socket, [("register", {"application": a, "project_code": "mine"}) for a in mine + others])
-    listed = ask_as(who["owner"], shared.socket, [("list", {"project_code": "mine"}), ("list", {"project_code": "mine", "limit": 2})])
+    others = [
+        f"{alice}-x",
+        f"{alice}.x",
+        f"{alice}x/y",
+        f"{alice}0",
+        f"{alice}:x",
+        f"{people.BOB}/{alice}",
+        f"{alice[:-1]}",
+    ]
+    ask_as(
+        who["root"], shared.socket, [("register", {"application": a, "project_code": "mine"}) for a in mine + others]
+    )
+    listed = ask_as(
+        who["owner"],
+        shared.socket,
+        [("list", {"project_code": "mine"}), ("list", {"project_code": "mine", "limit": 2})],
+    )
     assert [row["application"] for row in listed[0]["result"]["tokens"]] == sorted(mine)
     cursor = listed[1]["result"]["next_cursor"]
     last = ask_as(who["owner"], shared.socket, [("list", {"project_code": "mine", "cursor": cursor})])[0]["result"]
@@ -238,7 +255,9 @@ def test_recycled_and_delegated_numbers_may_own_nothing(shared, uid, may):
     assert {outcome(answer) for answer in answers[1:]} == {MAY if may else NO}, answers
     if not may:
         # It still may look up what it holds, and sees that it has nothing.
-        assert [outcome(a) for a in ask_as(caller, shared.socket, [("introspect", {"token": "x"}), ("ping", None)])] == [MAY] * 2
+        assert [
+            outcome(a) for a in ask_as(caller, shared.socket, [("introspect", {"token": "x"}), ("ping", None)])
+        ] == [MAY] * 2
 
 
 NAMES = {
@@ -264,7 +283,9 @@ def test_which_names_are_principals(make_daemon, tmp_path):
     wrapper = ["unshare", "--mount", "sh", "-c", f'mount --bind {users} /etc/passwd && exec "$@"', "sh"]
     daemon = make_daemon(wrapper=wrapper).start()
     for uid, name in NAMES.items():
-        facts, made = ask_as(people.nameless(uid), daemon.socket, [("whoami", None), ("register", {"project_code": "p"})])
+        facts, made = ask_as(
+            people.nameless(uid), daemon.socket, [("whoami", None), ("register", {"project_code": "p"})]
+        )
         wanted = name if uid < 70_600 else f"uid-{uid}"
         assert facts["result"]["principal"] == wanted, (name, facts)
         assert outcome(made) == MAY, (name, made)
@@ -290,6 +311,24 @@ def test_a_failing_look_up_is_busy_never_a_number(make_daemon):
     panel.set(lookup_errno=0)
     names = {ask_as(alice, daemon.socket, [("whoami", None)])[0].get("result", {}).get("principal") for _ in range(3)}
     assert names <= {people.ALICE, None} and people.ALICE in names
+
+
+def test_a_slow_look_up_holds_up_nobody_else(make_daemon):
+    """A directory service that takes its time: who waits for it gets an answer in the end, all others at once."""
+    delay = 1.5
+    panel = Panel(LOOKUP_SHIM)
+    daemon = make_daemon(environment=panel.environment).start()
+    panel.set(lookup_delay_milliseconds=int(delay * 1000))
+    with people.connected_as(daemon.socket, people.person(people.ALICE)) as alice, daemon.connect() as root:
+        started = time.monotonic()
+        alice.send(request("register", {"project_code": "p"}, 1) + b"\n" + request("whoami", None, 2) + b"\n")
+        while time.monotonic() - started < delay - 0.3:
+            asked = time.monotonic()
+            assert root.call("ping") == {}
+            assert time.monotonic() - asked < 0.5
+        made, facts = (parse(line) for line in alice.read_lines(2))
+        assert time.monotonic() - started >= delay - 0.1, "the look-up was not slow: this test proves nothing"
+        assert outcome(made) == MAY and facts["result"]["principal"] == people.ALICE
 
 
 def test_a_group_that_does_not_exist_has_no_members(make_daemon, tmp_path):

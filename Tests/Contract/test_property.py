@@ -58,8 +58,25 @@ class History:
 
     def step(self):
         kinds = [(self.mutation, 60), (self.introspection, 20), (self.listing, 12), (self.counting, 4), (self.passing, 12),
-                 (self.batch, 4), (self.restart, 0.3), (self.crash, 0.3), (self.crash_midway, 0.8)]  # fmt: skip
+                 (self.batch, 4), (self.rotations, 4), (self.restart, 0.3), (self.crash, 0.3), (self.crash_midway, 0.8)]  # fmt: skip
         self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]()
+
+    def rotations(self):
+        """Several in a row of what is held, so that there are many previous tokens; rare by chance alone."""
+        held = [(name, project) for name, one in self.model.applications.items() for project in one.held]
+        if not held:
+            return
+        name, project = self.random.choice(held)
+        person, caller = self.random.choice([pair for pair in self.callers if pair[1].may(name)])
+        for _ in range(self.random.randrange(2, 6)):
+            params = {
+                "application": name,
+                "project_code": project,
+                "grace_seconds": self.random.choice([60, 600, 86_400]),
+            }
+            answer = self.connection(person).ask("rotate", params)
+            self.note("rotate", caller.principal, params, answer)
+            self.compare_mutation(self.model, caller, "rotate", params, answer)
 
     def any_mutation(self):
         method = self.random.choices(["register", "generate", "rotate", "revoke", "unregister"], [6, 5, 12, 4, 2])[0]
@@ -134,7 +151,9 @@ class History:
         if self.random.random() < 0.3:
             params["project_code"] = self.random.choice(PROJECTS)
         if self.random.random() < 0.3:
-            params["expires_before"] = shapes.time_text(self.clock.wall + self.random.choice([-1, 0, 60_000, 3_600_000]))
+            params["expires_before"] = shapes.time_text(
+                self.clock.wall + self.random.choice([-1, 0, 60_000, 3_600_000])
+            )
         if self.random.random() < 0.5:
             params["limit"] = self.random.randrange(1, 6)
         self.note("list", caller.principal, params)

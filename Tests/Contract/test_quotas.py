@@ -205,7 +205,9 @@ def test_a_full_queue_is_busy_for_who_fills_it_alone(make_daemon):
     assert busy, "the queue was never full: nothing is proven"
     assert made
     rows = connections[0].call("list", limit=1000)["tokens"]
-    assert {row["application"] for row in rows} == made, "an answer of busy changed something, or one of success nothing"
+    assert {row["application"] for row in rows} == made, (
+        "an answer of busy changed something, or one of success nothing"
+    )
     for connection in connections:
         connection.close()
 
