@@ -1,0 +1,196 @@
+"""A disk that is slow, full, read-only or broken: nothing is answered before it is durable, and a refusal changes
+nothing."""
+
+import contextlib
+import os
+import subprocess
+import time
+
+import pytest
+
+import shapes
+from daemon import eventually, public_folder
+from faults import DISK_SHIM, Panel
+from wire import assert_error, check_error, request
+
+ENOSPC, EROFS, EIO = 28, 30, 5
+
+
+def view(connection):
+    """Everything that a caller can see, but for times of use."""
+    rows = connection.call("list", limit=1000)["tokens"]
+    for row in rows:
+        del row["last_used_at"]
+    status = connection.call("status")
+    return rows, status["applications"], status["tokens"]
+
+
+# A slow disk.
+
+
+def test_an_answer_waits_for_the_disk_and_shows_nothing_before(make_daemon):
+    """Each sync is made to take 0.4 s. No answer to a mutation comes sooner, and until it comes nobody sees the change;
+    reads do not wait."""
+    delay = 0.4
+    folder = public_folder()
+    panel = Panel(DISK_SHIM, watched=folder / "state")
+    daemon = make_daemon(state=folder / "state", environment=panel.environment).start()
+    with daemon.connect() as root, daemon.connect() as other:
+        token = root.call("register", application="a", project_code="p")["registration_token"]
+        panel.set(sync_delay_milliseconds=int(delay * 1000))
+        for method, params, ends in [
+            ("rotate", {"application": "a", "project_code": "p", "grace_seconds": 60}, False),
+            ("register", {"application": "b", "project_code": "p"}, False),
+            ("generate", {"application": "b", "project_code": "q"}, False),
+            ("revoke", {"token": token}, True),
+            ("revoke", {"application": "b", "project_code": "q"}, False),
+            ("unregister", {"application": "b"}, False),
+        ]:
+            alive, seen = other.active(token), view(other)
+            started = time.monotonic()
+            root.send(request(method, params, method) + b"\n")
+            for _ in range(20):
+                asked = time.monotonic()
+                same = other.active(token) == alive and view(other) == seen
+                took = time.monotonic() - asked
+                if time.monotonic() - started < delay - 0.05:
+                    assert same, f"{method} is seen before it is durable"
+                    assert took < delay - 0.1, "a read waited for the disk"
+            line = root.read_line()
+            assert b'"result"' in line, line
+            assert time.monotonic() - started >= delay, f"{method} was answered before its sync ended"
+            assert other.active(token) == (alive and not ends)
+            assert view(other) != seen
+        panel.set(sync_delay_milliseconds=0)
+
+
+# A disk that refuses.
+
+
+@contextlib.contextmanager
+def small_disk(mebibytes):
+    folder = public_folder("scaemtest-disk-")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0755", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill_up(folder):
+    """Takes all the room there is."""
+    filler = folder / "filler"
+    with open(filler, "ab") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 65_536)
+            file.flush()
+    with open(filler, "ab") as file, contextlib.suppress(OSError):
+        while True:
+            os.write(file.fileno(), b"\0" * 512)
+    return filler
+
+
+MUTATIONS = [
+    ("register", {"application": "new", "project_code": "p"}),
+    ("generate", {"application": "a", "project_code": "q"}),
+    ("rotate", {"application": "a", "project_code": "p", "grace_seconds": 60}),
+    ("revoke", {"application": "a", "project_code": "p"}),
+    ("unregister", {"application": "a"}),
+]
+
+
+def assert_storage_unavailable(connection, token):
+    before = view(connection)
+    for method, params in [*MUTATIONS, ("revoke", {"token": token})]:
+        error = connection.refusal(method, params)
+        assert error["code"] == -32007, (method, error)
+    batch = b"[" + b",".join(request(m, p, n) for n, (m, p) in enumerate(MUTATIONS)) + b"]"
+    assert [answer["error"]["code"] for answer in connection.answer(batch)] == [-32007] * len(MUTATIONS)
+    assert view(connection) == before
+    assert connection.active(token)
+
+
+def serves_again(connection):
+    """The first mutation that succeeds; until then nothing but -32007 may come."""
+
+    def attempt():
+        answer = connection.ask("register", {"application": f"again-{os.urandom(4).hex()}", "project_code": "p"})
+        if "error" in answer:
+            check_error(answer["error"])
+            assert answer["error"]["code"] == -32007, answer
+        return "result" in answer
+
+    eventually(attempt, 20, "serving after the disk's recovery")
+
+
+def test_a_full_disk(make_daemon):
+    with small_disk(8) as disk:
+        daemon = make_daemon(state=disk / "state").allow_logged_errors().start()
+        with daemon.connect() as root:
+            token = root.call("register", application="a", project_code="p")["registration_token"]
+            filler = fill_up(disk)
+            # Room within files that are there already may take a few; then it is over.
+            refused = None
+            for number in range(20_000):
+                refused = root.ask("register", {"application": f"fill-{number}", "project_code": "p"})
+                if "error" in refused:
+                    break
+            assert_error(refused, -32007, refused["id"], "storage_unavailable")
+            assert root.call("list", application=f"fill-{number}") == {"tokens": []}
+            assert_storage_unavailable(root, token)
+            filler.unlink()
+            serves_again(root)
+            seen = view(root)
+            assert root.active(token)
+        daemon.crash()
+        with daemon.connect() as root:
+            assert view(root) == seen and root.active(token)
+        assert daemon.tool("check").returncode == 0
+        daemon.stop()
+
+
+@pytest.mark.parametrize("error", [ENOSPC, EROFS, EIO], ids=["full", "read-only", "broken"])
+def test_a_disk_that_refuses_writes(make_daemon, error):
+    """As a read-only remount does it to a daemon whose files are open."""
+    folder = public_folder()
+    panel = Panel(DISK_SHIM, watched=folder / "state")
+    daemon = make_daemon(state=folder / "state", environment=panel.environment).allow_logged_errors().start()
+    with daemon.connect() as root:
+        token = root.call("register", application="a", project_code="p")["registration_token"]
+        panel.set(write_errno=error)
+        assert_storage_unavailable(root, token)
+        assert panel.get("faults_hit") > 0, "no write failed: the shim proves nothing"
+        panel.set(write_errno=0)
+        serves_again(root)
+        seen = view(root)
+    daemon.crash()
+    with daemon.connect() as root:
+        assert view(root) == seen and root.active(token)
+    assert daemon.tool("check").returncode == 0
+
+
+def test_a_commit_that_may_have_failed_is_not_answered(make_daemon):
+    """The sync fails: nobody knows whether the change will be there, so there is no answer; then what the daemon says
+    is what the database says."""
+    folder = public_folder()
+    panel = Panel(DISK_SHIM, watched=folder / "state")
+    daemon = make_daemon(state=folder / "state", environment=panel.environment).allow_logged_errors().start()
+    with daemon.connect() as root, daemon.connect() as asking:
+        token = root.call("register", application="a", project_code="p")["registration_token"]
+        panel.set(sync_errno=EIO)
+        asking.send(request("rotate", {"application": "a", "project_code": "p"}, 1) + b"\n")
+        line = asking.read_line()
+        assert panel.get("faults_hit") > 0, "no sync failed: the shim proves nothing"
+        assert line is None, f"an answer nobody can stand by: {line!r}"
+        answer = root.ask("introspect", {"token": token})
+        assert "result" in answer
+        panel.set(sync_errno=0)
+        serves_again(root)
+        (row,) = root.call("list", application="a")["tokens"]
+        assert root.active(token) == (row["fingerprint"] == shapes.fingerprint(token))
+        seen = view(root)
+        alive = root.active(token)
+    daemon.crash()
+    with daemon.connect() as root:
+        assert view(root) == seen and root.active(token) == alive
+    assert daemon.tool("check").returncode == 0
