@@ -147,11 +147,14 @@ extension EventLoop {
                 guard connection.blockingRead == nil, connection.mutationsInFlight < Bounds.mutationsInFlight else {
                     return .mustWait
                 }
+                // What was asked before must not see the change.
+                answerLookups(connection)
                 let command = try handler(context, &params)
                 try submit(context, command, request, reader, room: room)
                 return .inFlight
             case .blocking(let handler):
                 guard connection.isIdle else { return .mustWait }
+                answerLookups(connection)
                 start(context, try handler(context, &params, room), request, reader)
                 return .inFlight
             }

@@ -42,23 +42,27 @@ final class TokenIndex {
     /// memory's latency is paid once a step, not once a step and digest.
     func prefetch(_ all: UnsafeBufferPointer<TokenDigest>) {
         for digest in all { digests.prefetch(digest.words.0) }
-        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: all.count) { slots in
-            for place in 0..<all.count {
-                let tag = DigestEntry.tag(all[place])
-                let entry = DigestEntry(
-                    raw: digests.find(all[place].words.0) { $0 & DigestEntry.tagMask == tag })
-                slots[place] = entry.isPrevious ? 0 : entry.slot
-                Self.prefetch(tokens[slots[place]], MemoryLayout<TokenSlot>.size)
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: all.count) { room in
+            // Only what may be a current token: an index without any has no memory behind slot 0.
+            var count = 0
+            for digest in all {
+                let tag = DigestEntry.tag(digest)
+                let entry = DigestEntry(raw: digests.find(digest.words.0) { $0 & DigestEntry.tagMask == tag })
+                guard entry.raw != 0, !entry.isPrevious else { continue }
+                Self.prefetch(tokens[entry.slot], MemoryLayout<TokenSlot>.size)
+                room[count] = entry.slot
+                count += 1
             }
+            let slots = room[..<count]
             for slot in slots { Self.prefetch(applications[tokens[slot].pointee.application]) }
-            for slot in slots {
-                Self.prefetch(names.names[applications[tokens[slot].pointee.application].pointee.name])
-            }
-            for slot in slots {
-                names.prefetch(applications[tokens[slot].pointee.application].pointee.name)
-            }
+            for slot in slots { Self.prefetch(names.names[name(slot)]) }
+            for slot in slots { names.prefetch(name(slot)) }
         }
     }
+
+    /// The name slot of the application that a token slot belongs to.
+    @inline(__always)
+    private func name(_ slot: UInt32) -> UInt32 { applications[tokens[slot].pointee.application].pointee.name }
 
     @inline(__always)
     private static func prefetch<Slot>(_ slot: UnsafeMutablePointer<Slot>, _ size: Int = 1) {

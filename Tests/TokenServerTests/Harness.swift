@@ -13,7 +13,11 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
         var waiting: [Mutation] = []
         var admission = Admission.accepted
         var records: [AuditRecord] = []
+        var calls: [String] = []
     }
+
+    /// What the server asked for, in its order.
+    var calls: [String] { state.withLock { $0.calls } }
 
     private let state = Mutex(State())
     /// Counts submitted mutations, so that a test can wait for them.
@@ -35,11 +39,13 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
     }
 
     func introspect(_ digests: UnsafeBufferPointer<TokenDigest>, answer: (Int, ActiveToken?) -> Void) {
+        state.withLock { $0.calls += digests.map { _ in "introspect" } }
         for place in 0..<digests.count { answer(place, nil) }
     }
 
     func submit(_ mutation: Mutation) -> Admission {
         let admission = state.withLock { state in
+            state.calls.append("submit")
             if case .accepted = state.admission { state.waiting.append(mutation) }
             return state.admission
         }

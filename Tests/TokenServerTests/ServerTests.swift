@@ -34,6 +34,19 @@ struct ServerTests {
         #expect(connection.line() == #"{"jsonrpc":"2.0","id":5,"result":{}}"#)
     }
 
+    @Test func aReadSeesNoChangeThatWasAskedAfterIt() throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        let connection = harness.connect()
+        let introspect = #"{"jsonrpc":"2.0","id":ID,"method":"introspect","params":{"token":"x"}}"# + "\n"
+        connection.send(request(introspect, 1) + request(introspect, 2) + request(revoke, 3) + request(introspect, 4))
+        harness.ledger.submitted.wait(for: 1)
+        #expect(harness.ledger.calls == ["introspect", "introspect", "submit"])
+        harness.ledger.finish(1) { _ in .revoked(1) }
+        for id in 1...4 { #expect(connection.line()?.contains(#""id":\#(id),"#) == true) }
+        #expect(harness.ledger.calls == ["introspect", "introspect", "submit", "introspect"])
+    }
+
     @Test func anUnknownCommitIsNotAnswered() throws {
         let harness = try Harness()
         defer { harness.stop() }

@@ -33,6 +33,23 @@ import TokenModel
         try test.ledger.expectIndexEqualsTable()
     }
 
+    @Test func severalAreLookedUpTogether() throws {
+        let test = try TestLedger()
+        let unknown = (0..<16).map { TokenDigest(words: (UInt64($0) << 58, 1, 2, 3)) }
+        // An index that has never held anything has no memory to look at.
+        #expect(test.applications(unknown) == [String?](repeating: nil, count: 16))
+        let old = try test.credentials(.register(application: app("alice"), project: project("p"), ttlSeconds: 86_400))
+        let new = try test.credentials(
+            .rotate(application: app("alice"), project: project("p"), ttlSeconds: 86_400, graceSeconds: 60))
+        let other = try test.credentials(.register(application: app("bob"), project: project("p"), ttlSeconds: 60))
+        let digests = [
+            unknown[0], old.token.digest, new.token.digest, unknown[9], other.token.digest, new.token.digest,
+        ]
+        #expect(test.applications(digests) == [nil, "alice", "alice", nil, "bob", "alice"])
+        test.clock.advance(seconds: 60)
+        #expect(test.applications(digests) == [nil, nil, "alice", nil, nil, "alice"])
+    }
+
     @Test func generateAsksForARegistrationAndNoToken() throws {
         let test = try TestLedger()
         let generate = Command.generate(application: try app("alice"), project: try project("q"), ttlSeconds: 60)

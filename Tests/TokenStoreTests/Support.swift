@@ -217,6 +217,17 @@ final class TestLedger {
 
     func isActive(_ token: TokenSecret) -> Bool { ledger.introspect(token.digest) { _ in } }
 
+    /// The application of each, or nil where it is not active, looked up together.
+    func applications(_ digests: [TokenDigest]) -> [String?] {
+        var found: [String?] = []
+        digests.withUnsafeBufferPointer { digests in
+            ledger.introspect(digests) { _, token in
+                found.append(token.map { String(decoding: $0.application, as: UTF8.self) })
+            }
+        }
+        return found
+    }
+
     func rows(_ scope: ListQuery.Scope = .all, limit: Int = 100) throws -> [ListRow] {
         try ledger.list(ListQuery(scope: scope, project: nil, expiresBefore: nil, limit: limit, after: nil))
     }
