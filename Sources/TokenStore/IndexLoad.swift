@@ -89,7 +89,11 @@ extension TokenIndex {
     private static func readHead(_ connection: OpaquePointer) throws -> AuditHead {
         var head = AuditHead(sequence: 0, chain: AuditChain.start)
         let query = try RawStatement(
-            "SELECT sequence, chain FROM audit ORDER BY sequence DESC LIMIT 1", on: connection)
+            """
+            SELECT * FROM (SELECT sequence, chain FROM audit ORDER BY sequence DESC LIMIT 1)
+            UNION ALL SELECT * FROM (SELECT sequence, chain FROM audit_mark ORDER BY sequence DESC LIMIT 1)
+            ORDER BY sequence DESC LIMIT 1
+            """, on: connection)
         try query.forEachRow { row in
             guard let chain = TokenDigest(bytes: row.bytes(1)) else { throw damaged("audit", row.integer(0)) }
             head = AuditHead(sequence: row.integer(0), chain: chain)

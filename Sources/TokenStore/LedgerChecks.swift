@@ -38,25 +38,9 @@ extension SQLiteLedger {
     /// Whether each audit row that is kept follows from the one before it, by its number and its chain value.
     /// - Returns: how many rows were looked at, and the sequence number of the first that does not follow, or nil.
     public func verifyChain() throws -> (rows: Int64, broken: Int64?) {
-        var chain = AuditChain()
-        var link = AuditChain.start
-        let bounds = try recordBounds()
-        var sequence = bounds.oldest - 1
-        var isFirst = sequence > 0
-        var rows: Int64 = 0
-        while true {
-            let page = try records(after: sequence, limit: 1_000)
-            guard !page.isEmpty else { return (rows, nil) }
-            for record in page {
-                let isRight =
-                    record.sequence == sequence + 1 && (isFirst || record.chain == chain.link(record, after: link))
-                guard isRight else { return (rows, record.sequence) }
-                isFirst = false
-                link = record.chain
-                sequence = record.sequence
-                rows += 1
-            }
-        }
+        var verifier = ChainVerifier()
+        try DatabaseFile(path: databasePath).forEachAuditEntry { verifier.follow($0) }
+        return (verifier.rows, verifier.problems.first?.sequence)
     }
 }
 

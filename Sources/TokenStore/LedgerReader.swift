@@ -88,17 +88,24 @@ enum LedgerReader {
     static func records(after sequence: Int64, limit: Int, pool: DatabasePool?) throws -> [AuditRecord] {
         try read(
             pool,
-            """
-            SELECT sequence, time, event, registration_id, application, project, principal, uid, gid, pid, unit,
-              fingerprint, ended, shortened, chain
-            FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?
-            """, [{ $0.bind($1, sequence) }, { $0.bind($1, Int64(max(0, limit))) }], record)
+            recordColumns + " FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            [{ $0.bind($1, sequence) }, { $0.bind($1, Int64(max(0, limit))) }], record)
     }
 
+    /// What `record` reads, in its order.
+    static let recordColumns = """
+        SELECT sequence, time, event, registration_id, application, project, principal, uid, gid, pid, unit,
+          fingerprint, ended, shortened, chain
+        """
+
+    /// Nothing before the last mark can be followed without a gap: rows went there, or a backup was restored.
     static func recordBounds(pool: DatabasePool?) throws -> (oldest: Int64, last: Int64) {
         let bounds = try read(
-            pool, "SELECT ifnull((SELECT min(sequence) FROM audit), 1), ifnull((SELECT max(sequence) FROM audit), 0)",
-            []
+            pool,
+            """
+            SELECT max(ifnull((SELECT min(sequence) FROM audit), 1), ifnull((SELECT max(sequence) FROM audit_mark), 0) + 1),
+              max(ifnull((SELECT max(sequence) FROM audit), 0), ifnull((SELECT max(sequence) FROM audit_mark), 0))
+            """, []
         ) { (oldest: $0.integer(0), last: $0.integer(1)) }
         return bounds.first ?? (oldest: 1, last: 0)
     }
@@ -141,7 +148,7 @@ enum LedgerReader {
                 expiresAt: Instant(milliseconds: row.integer(5)), previous: previous))
     }
 
-    private static func record(_ row: RawRow) throws -> AuditRecord {
+    static func record(_ row: RawRow) throws -> AuditRecord {
         guard let event = AuditEvent(rawValue: row.text(2)),
             let registrationID = AuditBlobs.registrationID(row.bytes(3)),
             let application = ApplicationName(stored: row.bytes(4)),

@@ -146,6 +146,9 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
     // MARK: Inside
 
     /// For checks.
+    var databasePath: String { directory.databasePath }
+
+    /// For checks.
     var pool: DatabasePool? { state.pool.withLock { $0 } }
 
     /// For checks: the index with its lock held.

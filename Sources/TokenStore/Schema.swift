@@ -14,6 +14,7 @@ enum Schema {
             try db.execute(sql: "PRAGMA application_id = \(applicationID)")
             try db.execute(sql: version1)
         }
+        migrator.registerMigration("2") { db in try db.execute(sql: version2) }
         return migrator
     }
 
@@ -64,6 +65,24 @@ enum Schema {
           ended BLOB NOT NULL CHECK (length(ended) % 8 = 0),
           shortened BLOB NOT NULL CHECK (length(shortened) % 16 = 0),
           chain BLOB NOT NULL CHECK (length(chain) = 32)
+        ) STRICT;
+        """
+
+    /// What lets rows of `audit` go, or numbers be skipped, without breaking the chain (`AuditMark`), and how far the
+    /// journal has come.
+    private static let version2 = """
+        CREATE TABLE audit_mark (
+          sequence INTEGER PRIMARY KEY CHECK (sequence > 0),
+          first INTEGER NOT NULL CHECK (first BETWEEN 1 AND sequence),
+          chain BLOB NOT NULL CHECK (length(chain) = 32),
+          time INTEGER NOT NULL,
+          reason TEXT NOT NULL CHECK (reason IN ('pruned', 'over_cap', 'restored'))
+        ) STRICT;
+
+        CREATE TABLE audit_journal (
+          id INTEGER PRIMARY KEY CHECK (id = 1),
+          sent INTEGER NOT NULL CHECK (sent >= 0),
+          confirmed INTEGER NOT NULL CHECK (confirmed >= 0)
         ) STRICT;
         """
 }

@@ -28,6 +28,10 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
         public static let locked = Code("locked")
         /// The disk, or the operating system, failed.
         public static let inputOutput = Code("input_output")
+        /// The file that was to be written is there already.
+        public static let exists = Code("exists")
+        /// A source lacks what is needed: which tokens were ended is not known.
+        public static let incomplete = Code("incomplete")
         /// What the program asserts did not hold.
         public static let invariant = Code("invariant")
     }

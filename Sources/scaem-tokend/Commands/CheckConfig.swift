@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 
 /// `check-config`: says what is wrong with a configuration, with line and key.
 struct CheckConfig: ParsableCommand {
@@ -18,21 +17,5 @@ struct CheckConfig: ParsableCommand {
         } catch {
             throw ExitCode.report(error)
         }
-    }
-}
-
-extension ExitCode {
-    /// sysexits.h, EX_CONFIG: the configuration is wrong, and starting again does not help.
-    static let configuration = ExitCode(78)
-    /// sysexits.h, EX_UNAVAILABLE.
-    static let unavailable = ExitCode(69)
-
-    /// Says what is wrong on standard error, a line each, and gives the status to exit with.
-    static func report(_ error: any Error) -> ExitCode {
-        for line in String(describing: error).split(separator: "\n") {
-            let text = Array("scaem-tokend: \(line)\n".utf8)
-            _ = write(STDERR_FILENO, text, text.count)
-        }
-        return error is ConfigurationError ? .configuration : .failure
     }
 }

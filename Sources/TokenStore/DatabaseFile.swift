@@ -1,0 +1,206 @@
+internal import CLinux
+internal import GRDBSQLite
+internal import Glibc
+public import TokenModel
+
+/// A database file that is only read: beside a daemon that serves it, or while none does.
+///
+/// Not for several threads at once.
+public final class DatabaseFile {
+    private let connection: OpaquePointer
+    private let hasMarks: Bool
+
+    /// How long to wait for a lock that a daemon holds at its start and end.
+    private static let busyMilliseconds: Int32 = 10_000
+
+    /// Opens the database of a state directory.
+    /// - Throws: `StoreError`, whose sentence says what to do.
+    public convenience init(stateDirectory: String) throws { try self.init(path: stateDirectory + "/tokens.db") }
+
+    /// Opens a database, or a backup of one.
+    /// - Throws: `StoreError`.
+    public init(path: String) throws {
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw StoreError.system("\(path) cannot be read", errno: errno) }
+        var opened: OpaquePointer?
+        let result = sqlite3_open_v2(path, &opened, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nil)
+        guard result == SQLITE_OK, let opened else {
+            sqlite3_close_v2(opened)
+            throw StoreError.sqlite(result, path: path)
+        }
+        connection = opened
+        sqlite3_busy_timeout(opened, Self.busyMilliseconds)
+        do {
+            guard try Self.integer("PRAGMA application_id", opened) == Schema.applicationID else {
+                throw StoreError(.damaged, "\(path) is no database of scaem-tokend.")
+            }
+            hasMarks = try Self.integer("SELECT count(*) FROM sqlite_schema WHERE name = 'audit_mark'", opened) == 1
+        } catch {
+            sqlite3_close_v2(opened)
+            throw StoreError.any(error).naming(path)
+        }
+    }
+
+    deinit { sqlite3_close_v2(connection) }
+
+    /// Runs reads on one state of the database, whatever is committed meanwhile.
+    public func reading<Result>(_ body: () throws -> Result) throws -> Result {
+        try execute("BEGIN")
+        defer { sqlite3_exec(connection, "ROLLBACK", nil, nil, nil) }
+        return try body()
+    }
+
+    /// Every record and mark that is kept, in the order of their numbers.
+    /// - Throws: `StoreError`, or what `body` throws.
+    public func forEachAuditEntry(after sequence: Int64 = 0, _ body: (AuditEntry) throws -> Void) throws {
+        var marks = try auditMarks().filter { $0.last > sequence }[...]
+        let query = try RawStatement(
+            LedgerReader.recordColumns + " FROM audit WHERE sequence > ? ORDER BY sequence", on: connection)
+        query.bind(1, sequence)
+        try query.forEachRow { row in
+            let record = try LedgerReader.record(row)
+            while let mark = marks.first, mark.last < record.sequence {
+                marks.removeFirst()
+                try body(.mark(mark))
+            }
+            try body(.record(record))
+        }
+        for mark in marks { try body(.mark(mark)) }
+    }
+
+    /// The marks, in the order of their numbers.
+    public func auditMarks() throws -> [AuditMark] {
+        guard hasMarks else { return [] }
+        var marks: [AuditMark] = []
+        let query = try RawStatement(
+            "SELECT first, sequence, chain, time, reason FROM audit_mark ORDER BY sequence", on: connection)
+        try query.forEachRow { row in
+            guard let chain = TokenDigest(bytes: row.bytes(2)), let reason = AuditMark.Reason(rawValue: row.text(4))
+            else { throw StoreError.sqlite(SQLITE_CORRUPT) }
+            marks.append(
+                AuditMark(
+                    first: row.integer(0), last: row.integer(1), chain: chain,
+                    time: Instant(milliseconds: row.integer(3)), reason: reason))
+        }
+        return marks
+    }
+
+    /// The last number that was given, and the chain value there; 0 where nothing was recorded yet.
+    public func auditHead() throws -> (sequence: Int64, chain: TokenDigest) {
+        var head = (sequence: Int64(0), chain: AuditChain.start)
+        let query = try RawStatement("SELECT sequence, chain FROM audit ORDER BY sequence DESC LIMIT 1", on: connection)
+        try query.forEachRow { row in
+            guard let chain = TokenDigest(bytes: row.bytes(1)) else { throw StoreError.sqlite(SQLITE_CORRUPT) }
+            head = (row.integer(0), chain)
+        }
+        if let mark = try auditMarks().last, mark.last > head.sequence { head = (mark.last, mark.chain) }
+        return head
+    }
+
+    // MARK: Checks
+
+    /// What is wrong with the database: its pages, its references, its rows, its audit. Empty where nothing is.
+    /// - Throws: `StoreError` where the disk does not let it be read.
+    public func check() throws -> (problems: [String], records: Int64, tokens: Int64) {
+        try reading {
+            var problems: [String] = []
+            try texts("PRAGMA integrity_check(20)").filter { $0 != "ok" }.forEach { problems.append("the file: \($0)") }
+            // Rows of a file that is broken may send a reader anywhere.
+            guard problems.isEmpty else { return (problems, 0, 0) }
+            try texts("PRAGMA foreign_key_check").forEach { problems.append("a row of \($0) refers to none") }
+            var verifier = ChainVerifier()
+            var made: [Pair: Fingerprint] = [:]
+            try forEachAuditEntry { entry in
+                verifier.follow(entry)
+                switch entry {
+                case .record(let record):
+                    guard let project = record.project, let fingerprint = record.fingerprint else { return }
+                    made[Pair(id: record.registrationID, project: project)] = fingerprint
+                // A backup holds older tokens than the records that were kept over its restoring.
+                case .mark(let mark): if mark.reason == .restored { made = [:] }
+                }
+            }
+            let tokens = try checkTokens(made, &problems)
+            problems += verifier.problems.map { "the audit: \($0)" }
+            return (problems, verifier.rows, tokens)
+        }
+    }
+
+    private struct Pair: Hashable {
+        let id: RegistrationID
+        let project: ProjectCode
+    }
+
+    /// Whether each token's row can be loaded as the index loads it, and holds the token that the audit says was made
+    /// last.
+    private func checkTokens(_ made: [Pair: Fingerprint], _ problems: inout [String]) throws -> Int64 {
+        let moment = Moment(wall: Instant(milliseconds: 0), bootMilliseconds: 0)
+        var count: Int64 = 0
+        var seen = Set<TokenDigest>()
+        let query = try RawStatement(
+            """
+            SELECT token.id, digest, previous, name, project_code, registration_id FROM token
+            JOIN application ON application.id = application_id
+            """, on: connection)
+        try query.forEachRow { row in
+            count += 1
+            guard let digest = TokenDigest(bytes: row.bytes(1)),
+                let previous = AuditBlobs.previous(row.bytes(2), asOf: moment),
+                ApplicationName(stored: row.bytes(3)) != nil, let project = ProjectCode(bytes: row.bytes(4)),
+                let id = AuditBlobs.registrationID(row.bytes(5))
+            else { return problems.append("row \(row.integer(0)) of token breaks a rule of the index") }
+            for digest in [digest] + previous.map(\.digest) where !seen.insert(digest).inserted {
+                problems.append("row \(row.integer(0)) of token holds a token that another row holds too")
+            }
+            if let fingerprint = made[Pair(id: id, project: project)], fingerprint != digest.fingerprint {
+                problems.append("row \(row.integer(0)) of token holds another token than the audit says was made")
+            }
+        }
+        return count
+    }
+
+    // MARK: Copies
+
+    /// Writes a consistent copy, compacted, into an empty file. Changes go on meanwhile; what is committed after the
+    /// first page was read is not in it.
+    /// - Throws: `StoreError`.
+    func copy(into path: String) throws {
+        let statement = try RawStatement("VACUUM INTO ?", on: connection)
+        statement.bind(1, path)
+        try statement.run()
+    }
+
+    // MARK: Inside
+
+    private func execute(_ sql: String) throws {
+        guard sqlite3_exec(connection, sql, nil, nil, nil) == SQLITE_OK else {
+            throw RawStatement.error(sqlite3_extended_errcode(connection), connection)
+        }
+    }
+
+    private func texts(_ sql: String) throws -> [String] {
+        var texts: [String] = []
+        let query = try RawStatement(sql, on: connection)
+        try query.forEachRow { texts.append($0.text(0)) }
+        return texts
+    }
+
+    private static func integer(_ sql: String, _ connection: OpaquePointer) throws -> Int64 {
+        var value: Int64 = 0
+        let query = try RawStatement(sql, on: connection)
+        try query.forEachRow { value = $0.integer(0) }
+        return value
+    }
+}
+
+extension StoreError {
+    /// The same error of a file that is not the database that is served.
+    func naming(_ path: String) -> StoreError {
+        code == .damaged && sqliteCode != 0
+            ? StoreError(.damaged, "\(path) is damaged, or no database.", sqliteCode: sqliteCode, errno: errno) : self
+    }
+
+    static func sqlite(_ result: Int32, path: String) -> StoreError {
+        StoreError.sqlite(result).naming(path)
+    }
+}

@@ -1,0 +1,191 @@
+internal import CLinux
+internal import GRDB
+internal import GRDBSQLite
+internal import Glibc
+public import TokenModel
+
+/// Puts a backup in the place of the database, and ends in it what was ended since it was made.
+public final class Restore {
+    /// What a restore came to.
+    public struct Outcome: Sendable {
+        /// Tokens of the backup that were ended since, or whose application was unregistered.
+        public let endedTokens: Int
+        public let livingTokens: Int64
+        /// The last number that was given; the next change has the one after it.
+        public let sequence: Int64
+        /// Numbers of changes that nothing is known of.
+        public let missing: ClosedRange<Int64>?
+        /// Where the database that was replaced is now; nil where there was none.
+        public let replaced: String?
+    }
+
+    /// Added where it is not known how far the numbers went: none of them may come twice.
+    static let unknownNumbers: Int64 = 1_000_000
+
+    private let backup: DatabaseFile
+    private let directory: StateDirectory
+    private let staged: String
+    private var since: EndedSince
+    private let hasSources: Bool
+    private let acceptsMissing: Bool
+
+    /// Takes the database's lock, so that no daemon serves it meanwhile.
+    ///
+    /// - Parameters:
+    ///   - backup: the file, opened.
+    ///   - since: what exports and journals say.
+    ///   - acceptingMissing: goes on where it is not known what was ended.
+    /// - Throws: `StoreError`.
+    public init(
+        _ backup: DatabaseFile, stateDirectory: String, since: EndedSince?, acceptingMissing: Bool
+    ) throws {
+        self.backup = backup
+        directory = try StateDirectory(path: stateDirectory)
+        staged = directory.databasePath + ".restoring"
+        self.since = since ?? EndedSince()
+        hasSources = since != nil
+        acceptsMissing = acceptingMissing
+    }
+
+    deinit { directory.release() }
+
+    /// Checks the backup, then replaces in one step; whatever fails before that step leaves all as it was.
+    /// - Throws: `StoreError`.
+    public func run(now: Instant) throws -> Outcome {
+        let found = try backup.check()
+        guard found.problems.isEmpty else {
+            throw StoreError(.damaged, "The backup is damaged and nothing was changed: \(found.problems[0]).")
+        }
+        let head = try backup.auditHead()
+        let old = readReplaced(after: head)
+        let missing = try findMissing(after: head.sequence, old)
+        removeStaged()
+        defer { removeStaged() }
+        try stage()
+        let (ended, sequence) = try change(head: head, old: old, missing: missing, now: now)
+        let result = try DatabaseFile(path: staged).check()
+        guard result.problems.isEmpty else {
+            throw StoreError(.invariant, "The restored database is not good: \(result.problems[0]).")
+        }
+        let replaced = try replace()
+        return Outcome(
+            endedTokens: ended, livingTokens: result.tokens, sequence: sequence, missing: missing, replaced: replaced)
+    }
+
+    // MARK: What was ended since
+
+    private struct Replaced {
+        var lastSequence: Int64 = 0
+        /// What follows the backup's last record, where the backup is of this very database; else nil.
+        var entries: [AuditEntry]?
+    }
+
+    /// A database that cannot be read tells nothing, and what it lacks has to come from elsewhere.
+    private func readReplaced(after head: (sequence: Int64, chain: TokenDigest)) -> Replaced {
+        guard directory.size(of: "tokens.db") > 0, let file = try? DatabaseFile(path: directory.databasePath) else {
+            return Replaced()
+        }
+        var old = Replaced()
+        var entries: [AuditEntry] = []
+        // Before the first record there is nothing to compare: an empty backup may be of any database.
+        var isSame = head.sequence == 0
+        do {
+            try file.reading {
+                old.lastSequence = try file.auditHead().sequence
+                try file.forEachAuditEntry { entry in
+                    since.take(entry)
+                    switch entry {
+                    case .record(let record):
+                        if record.sequence == head.sequence { isSame = record.chain == head.chain }
+                        if record.sequence > head.sequence { entries.append(entry) }
+                    case .mark(let mark):
+                        if mark.last == head.sequence { isSame = mark.chain == head.chain }
+                        if mark.last > head.sequence { entries.append(entry) }
+                    }
+                }
+            }
+        } catch {
+            return old
+        }
+        if isSame { old.entries = entries }
+        return old
+    }
+
+    private func findMissing(after sequence: Int64, _ old: Replaced) throws -> ClosedRange<Int64>? {
+        let last = max(old.lastSequence, since.last)
+        var missing = last > sequence ? since.missing(after: sequence, through: last) : nil
+        if missing == nil, old.entries == nil, !hasSources || since.last < sequence {
+            missing = (sequence + 1)...(max(last, sequence) + Self.unknownNumbers)
+        }
+        if let missing, !acceptsMissing {
+            throw StoreError(
+                .incomplete,
+                "It is not known which tokens changes \(missing.lowerBound) and following ended: name audit exports or "
+                    + "journals that hold them with --since-from, or accept with --accept-missing that they may live.")
+        }
+        return missing
+    }
+
+    // MARK: The new database
+
+    private func stage() throws {
+        let descriptor = linux_open(staged, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw StoreError.system("\(staged) cannot be made", errno: errno) }
+        close(descriptor)
+        do { try backup.copy(into: staged) } catch { throw StoreError.any(error) }
+    }
+
+    private func removeStaged() {
+        for suffix in ["", "-wal", "-shm", "-journal"] { unlink(staged + suffix) }
+    }
+
+    private func change(
+        head: (sequence: Int64, chain: TokenDigest), old: Replaced, missing: ClosedRange<Int64>?, now: Instant
+    ) throws -> (ended: Int, sequence: Int64) {
+        let database = try TokenDatabase(path: staged)
+        defer { database.close() }
+        var link = head
+        var ended = 0
+        let last = max(old.lastSequence, since.last, head.sequence, missing?.upperBound ?? 0) + 1
+        do {
+            try database.pool.write { db in
+                guard let connection = db.sqliteConnection else { throw StoreError.sqlite(SQLITE_CANTOPEN) }
+                ended = try RestoredRows.end(since, on: connection)
+                let statements = try database.writing()
+                for entry in old.entries ?? [] {
+                    link = try RestoredRows.insert(entry, statements, on: connection)
+                }
+                let mark = AuditMark(
+                    first: link.sequence + 1, last: last, chain: link.chain, time: now, reason: .restored)
+                _ = try RestoredRows.insert(.mark(mark), statements, on: connection)
+            }
+            guard try database.checkpoint(truncating: true) else { throw StoreError.sqlite(SQLITE_BUSY) }
+        } catch {
+            throw StoreError.any(error)
+        }
+        return (ended, last)
+    }
+
+    // MARK: The step
+
+    /// The old database keeps its content under another name: its log is folded into it first, for a log that is left
+    /// would be taken for the new one's.
+    private func replace() throws -> String? {
+        let path = directory.databasePath
+        let kept = path + ".replaced"
+        let hadOne = directory.size(of: "tokens.db") > 0
+        var connection: OpaquePointer?
+        if sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK {
+            sqlite3_exec(connection, "PRAGMA wal_checkpoint(TRUNCATE)", nil, nil, nil)
+        }
+        sqlite3_close_v2(connection)
+        for suffix in ["", "-wal"] { unlink(kept + suffix) }
+        guard link(path, kept) == 0 else { throw StoreError.system("\(kept) cannot be made", errno: errno) }
+        if directory.size(of: "tokens.db-wal") > 0 { rename(path + "-wal", kept + "-wal") }
+        for suffix in ["-wal", "-shm"] { unlink(path + suffix) }
+        guard rename(staged, path) == 0 else { throw StoreError.system("\(path) cannot be replaced", errno: errno) }
+        try Backup.syncDirectory(of: path)
+        if !hadOne { unlink(kept) }
+        return hadOne ? kept : nil
+    }
+}

@@ -1,0 +1,61 @@
+import Foundation
+
+/// journald's formats for files: JSON lines, and the Journal Export Format (systemd.io/JOURNAL_EXPORT_FORMATS).
+enum JournalExport {
+    /// The fields of a JSON line; nil where it is none of a journal. Of a field that stands twice the first counts.
+    static func fields(json line: Data) throws -> [String: String]? {
+        guard let object = try? JSONSerialization.jsonObject(with: line) as? [String: Any] else {
+            throw CommandFailure("no JSON object")
+        }
+        guard object["__CURSOR"] != nil || object["__REALTIME_TIMESTAMP"] != nil else { return nil }
+        return object.compactMapValues { value in
+            switch value {
+            case let text as String: text
+            case let texts as [String]: texts.first
+            // What is no UTF-8 comes as numbers.
+            case let bytes as [Int]: String(decoding: bytes.map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
+            default: nil
+            }
+        }
+    }
+
+    /// Every entry of an export: `NAME=value` a line, or `NAME`, then the length in eight bytes, the value, LF; an
+    /// empty line ends an entry.
+    static func read(_ data: Data, _ path: String, _ body: ([String: String]) throws -> Void) throws {
+        let bytes = [UInt8](data)
+        var place = 0
+        var fields: [String: String] = [:]
+        while place < bytes.count {
+            guard let end = bytes[place...].firstIndex(of: UInt8(ascii: "\n")) else { throw cut(path) }
+            let line = bytes[place..<end]
+            place = end + 1
+            if line.isEmpty {
+                if !fields.isEmpty { try body(fields) }
+                fields = [:]
+            } else if let equals = line.firstIndex(of: UInt8(ascii: "=")) {
+                note(line[..<equals], line[(equals + 1)...], in: &fields)
+            } else {
+                guard place + 8 <= bytes.count else { throw cut(path) }
+                let length = bytes[place..<place + 8].enumerated().reduce(0) {
+                    $0 | UInt64($1.element) << (8 * $1.offset)
+                }
+                place += 8
+                guard length < bytes.count - place else { throw cut(path) }
+                note(line, bytes[place..<place + Int(length)], in: &fields)
+                place += Int(length) + 1
+            }
+        }
+        if !fields.isEmpty { try body(fields) }
+    }
+
+    private static func note(
+        _ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>, in fields: inout [String: String]
+    ) {
+        let name = String(decoding: name, as: UTF8.self)
+        if fields[name] == nil { fields[name] = String(decoding: value, as: UTF8.self) }
+    }
+
+    private static func cut(_ path: String) -> CommandFailure {
+        CommandFailure("\(path) is neither an audit export nor an exported journal, or its end is missing")
+    }
+}

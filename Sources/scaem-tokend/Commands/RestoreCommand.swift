@@ -1,0 +1,70 @@
+import ArgumentParser
+import Glibc
+import TokenModel
+import TokenStore
+
+/// `restore`: a backup in the place of the database, without what was ended since.
+struct RestoreCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Puts a backup in the database's place; what was ended since stays ended.",
+        discussion: """
+            Only while the daemon is stopped. What was ended since the backup was made is taken from the audit of the \
+            database that is replaced and from every --since-from; where they do not hold all of it, nothing is done. \
+            Tokens that were made since are lost: their applications obtain new ones. The database that was replaced \
+            is kept beside it as tokens.db.replaced.
+            """)
+
+    @Argument(help: "What `backup` wrote.")
+    var file: String
+
+    @Option(help: "An `audit export`, or an exported journal (journalctl -o json, -o export); may be repeated.")
+    var sinceFrom: [String] = []
+
+    @Flag(help: "Go on where it is not known what was ended since: such tokens would be good again.")
+    var acceptMissing = false
+
+    @OptionGroup var options: CommonOptions
+
+    func run() throws {
+        umask(0o077)
+        do {
+            let settings = try DaemonSettings(options)
+            let directory = settings.paths.stateDirectory
+            let since = try sinceFrom.isEmpty ? nil : readSince()
+            let backup = try DatabaseFile(path: file)
+            try becomeOwner(of: directory)
+            let restore = try Restore(
+                backup, stateDirectory: directory, since: since, acceptingMissing: acceptMissing)
+            report(try restore.run(now: SystemClock().wall()))
+        } catch {
+            throw ExitCode.report(error)
+        }
+    }
+
+    private func readSince() throws -> EndedSince {
+        var since = EndedSince()
+        for file in sinceFrom {
+            try AuditFile.read(file) { entry, _ in since.take(entry) }
+        }
+        return since
+    }
+
+    private func report(_ outcome: Restore.Outcome) {
+        print(
+            "restored: \(outcome.livingTokens) tokens; \(outcome.endedTokens) of the backup were ended since and stay "
+                + "ended; the next change is number \(outcome.sequence + 1)")
+        if let missing = outcome.missing {
+            print("not known: what changes \(missing.lowerBound) and following ended; such tokens may be good again")
+        }
+        if let replaced = outcome.replaced { print("the database before is kept in \(replaced)") }
+    }
+}
+
+/// Root that restores a service's database becomes the service's user: what it makes there must be the service's.
+private func becomeOwner(of directory: String) throws {
+    var status = stat()
+    guard geteuid() == 0, stat(directory, &status) == 0, status.st_uid != 0 else { return }
+    guard setgroups(0, nil) == 0, setgid(status.st_gid) == 0, setuid(status.st_uid) == 0 else {
+        throw CommandFailure("cannot become uid \(status.st_uid), to whom \(directory) belongs")
+    }
+}
