@@ -309,11 +309,13 @@ public struct LedgerStatus: Sendable {
     public let databaseBytes: Int64
     public let writeAheadLogBytes: Int64
     public let queuedMutations: Int
+    /// How far the journal has come; nil where it is not fed.
+    public let journal: JournalStatus?
 
     /// Makes a snapshot.
     public init(
         applications: Int, tokens: Int, lastSequence: Int64, storageProblem: String?, databaseBytes: Int64,
-        writeAheadLogBytes: Int64, queuedMutations: Int
+        writeAheadLogBytes: Int64, queuedMutations: Int, journal: JournalStatus? = nil
     ) {
         self.applications = applications
         self.tokens = tokens
@@ -322,6 +324,7 @@ public struct LedgerStatus: Sendable {
         self.databaseBytes = databaseBytes
         self.writeAheadLogBytes = writeAheadLogBytes
         self.queuedMutations = queuedMutations
+        self.journal = journal
     }
 }
 

@@ -34,6 +34,14 @@ public struct AuditMark: Equatable, Sendable {
 public enum AuditEntry: Sendable {
     case record(AuditRecord)
     case mark(AuditMark)
+
+    /// Its number, or the first of its numbers.
+    public var first: Int64 {
+        switch self {
+        case .record(let record): record.sequence
+        case .mark(let mark): mark.first
+        }
+    }
 }
 
 /// What is wrong with an audit, and where.
@@ -100,10 +108,10 @@ public struct ChainVerifier {
         next = max(next, mark.last + 1)
     }
 
-    /// Whether a record is what its chain value says, after the one before it.
-    public static func follows(_ record: AuditRecord, after previous: TokenDigest) -> Bool {
+    /// A digest of all that a record holds, its chain value too: two that differ in anything have different ones.
+    public static func content(of record: AuditRecord) -> TokenDigest {
         var chain = AuditChain()
-        return chain.link(record, after: previous) == record.chain
+        return chain.link(record, after: record.chain)
     }
 
     private mutating func note(_ sequence: Int64, _ sentence: String) {

@@ -9,6 +9,7 @@ public import TokenModel
 public final class DatabaseFile {
     private let connection: OpaquePointer
     private let hasMarks: Bool
+    private let owner: UInt32
 
     /// How long to wait for a lock that a daemon holds at its start and end.
     private static let busyMilliseconds: Int32 = 10_000
@@ -29,6 +30,7 @@ public final class DatabaseFile {
             throw StoreError.sqlite(result, path: path)
         }
         connection = opened
+        owner = status.st_uid
         sqlite3_busy_timeout(opened, Self.busyMilliseconds)
         do {
             guard try Self.integer("PRAGMA application_id", opened) == Schema.applicationID else {
@@ -95,6 +97,16 @@ public final class DatabaseFile {
         }
         if let mark = try auditMarks().last, mark.last > head.sequence { head = (mark.last, mark.chain) }
         return head
+    }
+
+    /// Which database the journal's records are of, all up to which number are known to be in it, and the user whose
+    /// records they are: the file's owner.
+    public func journalPosition() throws -> (database: String, confirmed: Int64, uid: UInt32)? {
+        guard hasMarks else { return nil }
+        var position: (String, Int64, UInt32)?
+        let query = try RawStatement("SELECT database, confirmed FROM audit_journal", on: connection)
+        try query.forEachRow { position = ($0.text(0), $0.integer(1), owner) }
+        return position
     }
 
     // MARK: Checks

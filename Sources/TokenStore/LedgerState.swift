@@ -16,6 +16,8 @@ final class LedgerState: @unchecked Sendable {
     /// The last committed sequence number.
     let sequence: Atomic<Int64>
     let tokensPerOwner: Atomic<Int>
+    /// How far the journal has come, as who feeds it says; nil while nobody does.
+    let journal = Mutex<JournalStatus?>(nil)
 
     init(index: TokenIndex, pool: DatabasePool, sequence: Int64, tokensPerOwner: Int) {
         self.index = index

@@ -153,11 +153,11 @@ public final class Restore {
                 ended = try RestoredRows.end(since, on: connection)
                 let statements = try database.writing()
                 for entry in old.entries ?? [] {
-                    link = try RestoredRows.insert(entry, statements, on: connection)
+                    link = try RestoredRows.insert(entry, statements)
                 }
                 let mark = AuditMark(
                     first: link.sequence + 1, last: last, chain: link.chain, time: now, reason: .restored)
-                _ = try RestoredRows.insert(.mark(mark), statements, on: connection)
+                _ = try RestoredRows.insert(.mark(mark), statements)
             }
             guard try database.checkpoint(truncating: true) else { throw StoreError.sqlite(SQLITE_BUSY) }
         } catch {

@@ -86,21 +86,14 @@ enum RestoredRows {
     /// Puts a record or mark in as it was.
     /// - Returns: where the audit stands then.
     static func insert(
-        _ entry: AuditEntry, _ statements: WriterStatements, on connection: OpaquePointer
+        _ entry: AuditEntry, _ statements: WriterStatements
     ) throws -> (sequence: Int64, chain: TokenDigest) {
         switch entry {
         case .record(let record):
             try statements.insert(record)
             return (record.sequence, record.chain)
         case .mark(let mark):
-            let insert = try RawStatement(
-                "INSERT INTO audit_mark (first, sequence, chain, time, reason) VALUES (?, ?, ?, ?, ?)", on: connection)
-            insert.bind(1, mark.first)
-            insert.bind(2, mark.last)
-            insert.bind(3, mark.chain)
-            insert.bind(4, mark.time.milliseconds)
-            insert.bind(5, mark.reason.rawValue)
-            try insert.run()
+            try AuditRows(statements).insert(mark)
             return (mark.last, mark.chain)
         }
     }

@@ -123,7 +123,7 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
             applications: state.withIndex { $0.applications.count }, tokens: alive,
             lastSequence: state.sequence.load(ordering: .acquiring), storageProblem: state.problem.withLock { $0 },
             databaseBytes: directory.size(of: "tokens.db"), writeAheadLogBytes: directory.size(of: "tokens.db-wal"),
-            queuedMutations: queue.count)
+            queuedMutations: queue.count, journal: state.journal.withLock { $0 })
     }
 
     /// See `TokenLedger`.
@@ -142,6 +142,27 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
     public func recordBounds() throws -> (oldest: Int64, last: Int64) {
         try LedgerReader.recordBounds(pool: pool)
     }
+
+    // MARK: The journal
+
+    /// The last committed sequence number.
+    public var lastSequence: Int64 { state.sequence.load(ordering: .acquiring) }
+
+    /// Mutations that wait for the writer.
+    public var waitingMutations: Int { queue.count }
+
+    /// How far the journal had come when it was last written behind, and which database the records are of.
+    /// - Throws: `LedgerReadError`.
+    public func journalPosition() throws -> (database: String, sent: Int64, confirmed: Int64) {
+        let rows = try LedgerReader.read(pool, "SELECT database, sent, confirmed FROM audit_journal", []) {
+            ($0.text(0), $0.integer(1), $0.integer(2))
+        }
+        guard let row = rows.first else { throw LedgerReadError(sentence: StoreError.reopening.sentence) }
+        return row
+    }
+
+    /// Notes how far the journal has come, for `status`, and to be written behind: what is synced may be pruned.
+    public func noteJournal(_ status: JournalStatus) { state.journal.withLock { $0 = status } }
 
     // MARK: Inside
 

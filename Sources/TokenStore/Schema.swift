@@ -69,7 +69,7 @@ enum Schema {
         """
 
     /// What lets rows of `audit` go, or numbers be skipped, without breaking the chain (`AuditMark`), and how far the
-    /// journal has come.
+    /// journal has come: `database` tells this database's records in it from another's, and is a backup's too.
     private static let version2 = """
         CREATE TABLE audit_mark (
           sequence INTEGER PRIMARY KEY CHECK (sequence > 0),
@@ -82,7 +82,9 @@ enum Schema {
         CREATE TABLE audit_journal (
           id INTEGER PRIMARY KEY CHECK (id = 1),
           sent INTEGER NOT NULL CHECK (sent >= 0),
-          confirmed INTEGER NOT NULL CHECK (confirmed >= 0)
+          confirmed INTEGER NOT NULL CHECK (confirmed >= 0),
+          database TEXT NOT NULL CHECK (length(database) = 32)
         ) STRICT;
+        INSERT INTO audit_journal VALUES (1, 0, 0, lower(hex(randomblob(16))));
         """
 }

@@ -22,6 +22,14 @@ public struct StoreConfiguration: Sendable {
     /// also while something does. The
     /// contract allows a lag of 60 s.
     public var lastUsedSeconds: Int64 = 30
+    /// Audit rows at most; the oldest go before their time.
+    public var auditRowsMax: Int64 = 10_000_000
+    /// How long an audit row stays after it is in the journal, synced.
+    public var auditKeepSeconds: Int64 = 30 * 86_400
+    /// Audit rows that go in one commit: some milliseconds of the writer's time.
+    public var auditPruneRows: Int64 = 1_000
+    /// How often rows are looked for that are old enough, and how often the journal's position is written behind.
+    public var auditUpkeepSeconds: Int64 = 30
     /// How often a database whose commit failed is tried again.
     public var reopenMilliseconds = 1_000
 
@@ -43,6 +51,8 @@ public enum StoreEvent: Sendable {
     case invariantBroken(StoreError)
     /// A checkpoint failed; the write-ahead log grows until one succeeds.
     case checkpointFailed(StoreError)
+    /// Audit rows went before their time, from the first to the last number.
+    case auditOverCap(first: Int64, last: Int64)
     /// There was no randomness for a new token.
     case randomnessFailed
 }

@@ -19,6 +19,7 @@ final class Writer: @unchecked Sendable {
     var announced: Int64
     var health = Health.serving
     var upkeep: Upkeep
+    var pruning = Pruning()
     private var chain = AuditChain()
 
     enum Health: Equatable {

@@ -13,7 +13,7 @@ enum CommitResult {
 /// The writer's statements, prepared once. A changing one names the row by its id and by the digest that the decision
 /// saw, and must change exactly that row: the index and the table check each other at each write.
 final class WriterStatements {
-    private let connection: OpaquePointer
+    let connection: OpaquePointer
     private let beginImmediate: RawStatement
     private let insertApplication: RawStatement
     private let deleteApplication: RawStatement

@@ -62,6 +62,8 @@ extension Writer {
         }
         if upkeep.wantsLastUsed(at: now, isIdle: isIdle) { writeLastUsed(at: now) }
         guard health == .serving else { return }
+        maintainAudit(at: now, isIdle: isIdle)
+        guard health == .serving else { return }
         let pages = database.writeAheadLogPages
         upkeep.committed(pages: pages)
         guard upkeep.wantsCheckpoint(pages: pages, isIdle: isIdle) else { return }
@@ -198,6 +200,7 @@ extension Writer {
         if case .reopening = health { reopen() }
         if health == .serving {
             repeat { writeLastUsed(at: clock.bootMilliseconds()) } while upkeep.isWritingLastUsed
+            if health == .serving { writeJournalPosition() }
         }
         state.pool.withLock { $0 = nil }
         if health == .serving {

@@ -25,6 +25,8 @@ struct DaemonSettings {
         var store = StoreConfiguration()
         store.queueCapacity = configuration.limits.writerQueue
         store.tokensPerOwner = configuration.tokens.perOwner
+        store.auditRowsMax = Int64(configuration.audit.rowsMax)
+        store.auditKeepSeconds = Int64(configuration.audit.keepDays) * 86_400
         return store
     }
 
@@ -57,5 +59,15 @@ struct DaemonSettings {
         settings.ownUID = geteuid()
         settings.version = programVersion
         return settings
+    }
+}
+
+extension CommonOptions {
+    /// Where the database is, for commands that need neither the daemon nor its socket.
+    func databaseDirectory() throws(ConfigurationError) -> String {
+        let configuration = try Configuration.load(named: config)
+        return try Paths.stateDirectory(
+            options: Paths.Options(socket: socket, stateDirectory: stateDirectory), configuration: configuration,
+            environment: ProcessInfo.processInfo.environment, uid: geteuid())
     }
 }

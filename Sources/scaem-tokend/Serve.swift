@@ -39,6 +39,7 @@ private final class Daemon: Sendable {
     private let server: Server
     private let ledger: SQLiteLedger
     private let sockets: [ListeningSocket]
+    private let journal: JournalFeed
 
     /// Opens the database, then the sockets, then serves.
     /// - Throws: an error whose description says in a sentence what to do.
@@ -57,6 +58,7 @@ private final class Daemon: Sendable {
             deliver: { delivery in server.deliver(delivery) })
         do {
             sockets = try Self.openSockets(settings, logger)
+            journal = try JournalFeed(ledger: ledger, clock: clock, logger: logger)
         } catch {
             ledger.close()
             throw error
@@ -64,6 +66,7 @@ private final class Daemon: Sendable {
         try server.start(ledger: ledger, sockets: sockets) { [settings, ledger] in
             Self.reload(options, running: settings, server: server, ledger: ledger, logger: logger)
         }
+        journal.start()
     }
 
     /// Serves until a signal ends it, and leaves nothing that was asked unanswered.

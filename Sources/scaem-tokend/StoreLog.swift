@@ -23,6 +23,10 @@ extension StoreEvent {
             logger.critical("a change was rolled back because it broke what must hold; please report this: \(error)")
         case .checkpointFailed(let error):
             logger.warning("the write-ahead log could not be folded into the database; it grows until it can: \(error)")
+        case .auditOverCap(let first, let last):
+            logger.warning(
+                "audit records went before their time, because there were more than audit.rows_max",
+                metadata: ["first": "\(first)", "last": "\(last)"])
         case .randomnessFailed:
             logger.critical("the system gave no random bytes, so no token was made")
         }

@@ -101,6 +101,18 @@ extension ByteWriter {
         if isAdministrator {
             append(#""sequence":"#)
             appendInteger(status.lastSequence)
+            if let journal = status.journal {
+                append(#","journal":"#)
+                appendJSONString(journal.state.rawValue)
+                append(#","journal_sent":"#)
+                appendInteger(journal.sent)
+                append(#","journal_confirmed":"#)
+                appendInteger(journal.confirmed)
+                append(#","journal_synced":"#)
+                appendInteger(journal.synced)
+                append(#","journal_lag":"#)
+                appendInteger(max(0, status.lastSequence - journal.sent))
+            }
         }
         append(UInt8(ascii: "}"))
     }

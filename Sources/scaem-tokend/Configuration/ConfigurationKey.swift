@@ -143,10 +143,10 @@ struct ConfigurationKey: Sendable {
 
     private static let audit = [
         ConfigurationKey(
-            "audit", "keep_days", .number(1...3_650, \.audit.keepDays),
+            "audit", "keep_days", .number(1...3_650, \.audit.keepDays), atStart: true,
             "How long audit rows stay in the database after they are in the journal."),
         ConfigurationKey(
-            "audit", "rows_max", .number(10_000...1_000_000_000, \.audit.rowsMax),
+            "audit", "rows_max", .number(10_000...1_000_000_000, \.audit.rowsMax), atStart: true,
             """
             Audit rows in the database at most, some 300 bytes each, so that they cannot fill the disk. The oldest go \
             first, and a gap row names what went before its time.

@@ -1,0 +1,108 @@
+import CSystemd
+import Glibc
+
+/// The journal's sending side: sd_journal_sendv(3), journald's native protocol.
+public enum Journal {
+    /// A field of a record. A name is upper-case letters, digits and underscores, and does not begin with one.
+    public struct Field: Sendable {
+        public let name: String
+        public let value: String
+
+        /// Names a value. It may hold anything, line feeds too: it forges no other field.
+        public init(_ name: String, _ value: String) {
+            self.name = name
+            self.value = value
+        }
+    }
+
+    /// Where journald listens. Without it sd_journal_sendv(3) says that all is well.
+    public static let socketPath = "/run/systemd/journal/socket"
+
+    /// Whether there is a journald to send to.
+    public static var isPresent: Bool { access(socketPath, F_OK) == 0 }
+
+    /// Sends one record. Blocks for as long as journald does not read: only for threads that nobody waits for.
+    /// - Returns: 0, or what errno says. 0 is no proof that journald has it, let alone that it is on the disk.
+    @discardableResult
+    public static func send(_ fields: [Field]) -> CInt {
+        var bytes: [UInt8] = []
+        var ends: [Int] = []
+        for field in fields {
+            bytes.append(contentsOf: field.name.utf8)
+            bytes.append(UInt8(ascii: "="))
+            bytes.append(contentsOf: field.value.utf8)
+            ends.append(bytes.count)
+        }
+        return bytes.withUnsafeMutableBytes { bytes in
+            var start = 0
+            let vectors = ends.map { end in
+                defer { start = end }
+                return iovec(iov_base: bytes.baseAddress.map { $0 + start }, iov_len: end - start)
+            }
+            return -sd_journal_sendv(vectors, CInt(vectors.count))
+        }
+    }
+}
+
+/// The journal's reading side: this machine's records that have all of some fields, in the order of the journal. For
+/// one thread.
+public final class JournalReader {
+    private let journal: OpaquePointer
+
+    /// - Parameter matches: `NAME=value`; of those with one name any may hold, of different names all must.
+    /// - Returns: nil where the journal cannot be opened.
+    public init?(matching matches: [String]) {
+        var opened: OpaquePointer?
+        // SD_JOURNAL_LOCAL_ONLY: what other machines sent here is not ours.
+        guard sd_journal_open(&opened, 1 << 0) >= 0, let opened else { return nil }
+        journal = opened
+        for match in matches {
+            let bytes = Array(match.utf8)
+            guard sd_journal_add_match(opened, bytes, bytes.count) >= 0 else { return nil }
+        }
+    }
+
+    deinit { sd_journal_close(journal) }
+
+    /// Whether any of it is kept over a reboot.
+    public var hasPersistentFiles: Bool { sd_journal_has_persistent_files(journal) > 0 }
+
+    /// Stands before the first record.
+    public func seekToStart() { sd_journal_seek_head(journal) }
+
+    /// Stands after the last record.
+    public func seekToEnd() { sd_journal_seek_tail(journal) }
+
+    /// Steps to the next record; false where there is none yet.
+    public func next() -> Bool { sd_journal_next(journal) > 0 }
+
+    /// Steps to the record before; false where there is none.
+    public func previous() -> Bool { sd_journal_previous(journal) > 0 }
+
+    /// Notices files that were added or went since.
+    public func refresh() { _ = sd_journal_wait(journal, 0) }
+
+    /// A field's value in the record stood at.
+    public func value(_ name: String) -> String? {
+        var data: UnsafeRawPointer?
+        var length = 0
+        guard sd_journal_get_data(journal, name, &data, &length) >= 0, let data else { return nil }
+        let bytes = UnsafeRawBufferPointer(start: data, count: length).dropFirst(name.utf8.count + 1)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Every field of the record stood at; of one that stands twice the first.
+    public func values() -> [String: String] {
+        var values: [String: String] = [:]
+        var data: UnsafeRawPointer?
+        var length = 0
+        sd_journal_restart_data(journal)
+        while sd_journal_enumerate_available_data(journal, &data, &length) > 0, let field = data {
+            let bytes = UnsafeRawBufferPointer(start: field, count: length)
+            guard let equals = bytes.firstIndex(of: UInt8(ascii: "=")) else { continue }
+            let name = String(decoding: bytes[..<equals], as: UTF8.self)
+            if values[name] == nil { values[name] = String(decoding: bytes[(equals + 1)...], as: UTF8.self) }
+        }
+        return values
+    }
+}

@@ -1,0 +1,76 @@
+internal import TokenModel
+
+/// The rows of the audit's oldest end, within the writer's transaction. Rare: its statements are prepared each time.
+struct AuditRows {
+    private let connection: OpaquePointer
+
+    init(_ statements: WriterStatements) { connection = statements.connection }
+
+    /// The first row that is kept, 0 where there is none, and how many numbers after it no change was ever given.
+    func oldest() throws -> (sequence: Int64, skipped: Int64) {
+        var found = (sequence: Int64(0), skipped: Int64(0))
+        let query = try RawStatement(
+            """
+            SELECT oldest, (SELECT ifnull(sum(sequence - first + 1), 0) FROM audit_mark WHERE first > oldest)
+            FROM (SELECT ifnull(min(sequence), 0) AS oldest FROM audit)
+            """, on: connection)
+        try query.forEachRow { found = ($0.integer(0), $0.integer(1)) }
+        return found
+    }
+
+    /// The `count`-th of the oldest rows before `sequence`, or the last of them where there are fewer.
+    func row(_ count: Int64, before sequence: Int64) throws -> (sequence: Int64, time: Int64, chain: TokenDigest)? {
+        var found: (Int64, Int64, TokenDigest)?
+        let query = try RawStatement(
+            """
+            SELECT sequence, time, chain FROM
+              (SELECT sequence, time, chain FROM audit WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
+            ORDER BY sequence DESC LIMIT 1
+            """, on: connection)
+        query.bind(1, sequence)
+        query.bind(2, count)
+        try query.forEachRow { row in
+            guard let chain = TokenDigest(bytes: row.bytes(2)) else {
+                throw StoreError(.damaged, "An audit row is damaged; stop the daemon and restore a backup.")
+            }
+            found = (row.integer(0), row.integer(1), chain)
+        }
+        return found
+    }
+
+    /// Removes rows and puts a mark in their place; it grows where one of the same reason ends just before.
+    func remove(
+        _ range: ClosedRange<Int64>, chain: TokenDigest, at time: Instant, because reason: AuditMark.Reason
+    ) throws -> AuditMark {
+        var first = range.lowerBound
+        let before = try RawStatement(
+            "DELETE FROM audit_mark WHERE sequence = ? AND reason = ? RETURNING first", on: connection)
+        before.bind(1, range.lowerBound - 1)
+        before.bind(2, reason.rawValue)
+        try before.forEachRow { first = $0.integer(0) }
+        let delete = try RawStatement("DELETE FROM audit WHERE sequence <= ?", on: connection)
+        delete.bind(1, range.upperBound)
+        try delete.run()
+        let mark = AuditMark(first: first, last: range.upperBound, chain: chain, time: time, reason: reason)
+        try insert(mark)
+        return AuditMark(first: range.lowerBound, last: mark.last, chain: chain, time: time, reason: reason)
+    }
+
+    func insert(_ mark: AuditMark) throws {
+        let insert = try RawStatement(
+            "INSERT INTO audit_mark (first, sequence, chain, time, reason) VALUES (?, ?, ?, ?, ?)", on: connection)
+        insert.bind(1, mark.first)
+        insert.bind(2, mark.last)
+        insert.bind(3, mark.chain)
+        insert.bind(4, mark.time.milliseconds)
+        insert.bind(5, mark.reason.rawValue)
+        try insert.run()
+    }
+
+    func setJournal(sent: Int64, confirmed: Int64) throws {
+        let update = try RawStatement("UPDATE audit_journal SET sent = ?, confirmed = ?", on: connection)
+        update.bind(1, sent)
+        update.bind(2, confirmed)
+        try update.runChangingOneRow()
+    }
+}

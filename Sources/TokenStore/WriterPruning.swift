@@ -1,0 +1,112 @@
+internal import Synchronization
+internal import TokenModel
+
+/// What the writer remembers of the audit's beginning.
+struct Pruning {
+    /// The oldest row that is kept, and how many numbers after it no change has; nil until it was looked up.
+    var oldest: (sequence: Int64, skipped: Int64)?
+    /// By CLOCK_BOOTTIME; 0 for at once.
+    var nextLookMilliseconds: Int64 = 0
+    /// The position that was last written behind.
+    var written: JournalStatus?
+}
+
+/// Audit rows go when they are in the journal, synced and old enough; over the cap they go at once, and a mark says so.
+extension Writer {
+    /// Commits of an idle moment before mutations are looked for again.
+    private static let idleCommits = 8
+
+    /// Looks after the audit: seldom, but over the cap after each batch.
+    func maintainAudit(at now: Int64, isIdle: Bool) {
+        let isDue = isIdle && now >= pruning.nextLookMilliseconds
+        guard isDue || isOverCap else { return }
+        if isDue {
+            pruning.nextLookMilliseconds = now + configuration.auditUpkeepSeconds * 1_000
+            writeJournalPosition()
+        }
+        var commits = 0
+        repeat {
+            commits += 1
+            guard health == .serving, prune() else { return }
+        } while isIdle && commits < Self.idleCommits && queue.count == 0
+        if isDue { pruning.nextLookMilliseconds = now }
+    }
+
+    private var isOverCap: Bool {
+        guard let oldest = pruning.oldest else { return true }
+        return head.sequence - oldest.sequence - oldest.skipped >= configuration.auditRowsMax
+    }
+
+    /// Takes some of the oldest rows away, with the mark that the next one follows, in one transaction.
+    /// - Returns: whether there may be more to take.
+    private func prune() -> Bool {
+        let journal = state.journal.withLock { $0 }
+        let oldEnough = clock.wall().milliseconds - configuration.auditKeepSeconds * 1_000
+        var gone: AuditMark?
+        let result = transaction {
+            let rows = try AuditRows(database.writing())
+            let oldest = try rows.oldest()
+            pruning.oldest = oldest
+            guard oldest.sequence > 0 else { return }
+            let over = head.sequence - oldest.sequence + 1 - oldest.skipped - configuration.auditRowsMax
+            let count = over > 0 ? min(over, configuration.auditPruneRows) : configuration.auditPruneRows
+            // The last row stays: the chain's head is read from it.
+            guard let end = try rows.row(count, before: head.sequence) else { return }
+            let isInTime = end.sequence <= journal?.synced ?? 0 && end.time < oldEnough
+            guard over > 0 || isInTime else { return }
+            gone = try rows.remove(
+                oldest.sequence...end.sequence, chain: end.chain, at: clock.wall(),
+                because: isInTime ? .pruned : .overCap)
+        }
+        guard finish(result), let gone else { return false }
+        pruning.oldest = nil
+        if gone.reason == .overCap { log(.auditOverCap(first: gone.first, last: gone.last)) }
+        return true
+    }
+
+    /// Writes the journal's position behind, so that a start knows where to look.
+    func writeJournalPosition() {
+        guard let journal = state.journal.withLock({ $0 }), journal != pruning.written else { return }
+        let result = transaction {
+            try AuditRows(database.writing()).setJournal(sent: journal.sent, confirmed: journal.synced)
+        }
+        if finish(result) { pruning.written = journal }
+    }
+
+    // MARK: Transactions
+
+    private func transaction(_ body: () throws -> Void) -> CommitResult {
+        do {
+            return try database.perform {
+                let statements = try database.writing()
+                do {
+                    try statements.begin()
+                    try body()
+                } catch {
+                    return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
+                }
+                return statements.commit()
+            }
+        } catch {
+            return .notCommitted(.any(error))
+        }
+    }
+
+    private func finish(_ result: CommitResult) -> Bool {
+        switch result {
+        case .committed: return true
+        case .notCommitted(let error):
+            if error.code == .invariant {
+                log(.invariantBroken(error))
+                reopenNow(because: error)
+            } else {
+                diskRefuses(error)
+            }
+        case .unknown(let error):
+            log(.commitUnknown(error))
+            state.problem.withLock { $0 = error.sentence }
+            health = .reopening(nextTryMilliseconds: clock.bootMilliseconds())
+        }
+        return false
+    }
+}

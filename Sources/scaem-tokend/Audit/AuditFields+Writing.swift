@@ -1,0 +1,82 @@
+import Systemd
+import TokenModel
+
+/// What the journal gets of each committed change (docs/audit.md has the table of fields).
+extension AuditFields {
+    /// sd-id128(3): one a kind of record, for `journalctl MESSAGE_ID=` and the catalog. Never changed.
+    enum MessageID {
+        static let registered = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f101"
+        static let generated = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f102"
+        static let rotated = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f103"
+        static let revoked = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f104"
+        static let unregistered = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f105"
+    }
+
+    /// Of all that are records of the chain.
+    static let messageIDs = AuditEvent.allCases.map { messageID($0) }
+
+    static let databaseField = "SCAEM_DATABASE"
+
+    /// The fields of a record, of the database with this id.
+    static func fields(_ record: AuditRecord, database: String) -> [Journal.Field] {
+        var fields = [
+            Journal.Field("MESSAGE", sentence(record)), Journal.Field("MESSAGE_ID", messageID(record.event)),
+            Journal.Field("PRIORITY", priority(record.event)), Journal.Field("SYSLOG_IDENTIFIER", "scaem-tokend"),
+            Journal.Field(databaseField, database), Journal.Field("SCAEM_EVENT", record.event.rawValue),
+            Journal.Field("SCAEM_OUTCOME", "success"), Journal.Field("SCAEM_SEQUENCE", "\(record.sequence)"),
+            Journal.Field("SCAEM_TIME", record.time.description),
+            Journal.Field("SCAEM_REGISTRATION_ID", record.registrationID.description),
+            Journal.Field("SCAEM_APPLICATION", record.application.text),
+            Journal.Field("SCAEM_PRINCIPAL", record.principal.text),
+            Journal.Field("SCAEM_PEER_UID", "\(record.uid)"), Journal.Field("SCAEM_PEER_GID", "\(record.gid)"),
+            Journal.Field("SCAEM_PEER_PID", "\(record.pid)"), Journal.Field("SCAEM_CHAIN", record.chain.hex),
+        ]
+        func add(_ name: String, _ value: String?) {
+            if let value { fields.append(Journal.Field(name, value)) }
+        }
+        add("SCAEM_PROJECT_CODE", record.project?.text)
+        add("SCAEM_PEER_UNIT", record.unit)
+        add("SCAEM_TOKEN_FINGERPRINT", record.fingerprint?.description)
+        if !record.ended.isEmpty {
+            add("SCAEM_ENDED_FINGERPRINTS", record.ended.map(\.description).joined(separator: " "))
+        }
+        if !record.shortened.isEmpty {
+            add(
+                "SCAEM_SHORTENED",
+                record.shortened.map { "\($0.fingerprint)=\($0.expiration)" }.joined(separator: " "))
+        }
+        return fields
+    }
+
+    private static func messageID(_ event: AuditEvent) -> String {
+        switch event {
+        case .registered: MessageID.registered
+        case .generated: MessageID.generated
+        case .rotated: MessageID.rotated
+        case .revoked: MessageID.revoked
+        case .unregistered: MessageID.unregistered
+        }
+    }
+
+    /// What ends tokens is a notice (5), what makes them information (6).
+    private static func priority(_ event: AuditEvent) -> String {
+        switch event {
+        case .revoked, .unregistered: "5"
+        case .registered, .generated, .rotated: "6"
+        }
+    }
+
+    private static func sentence(_ record: AuditRecord) -> String {
+        let (who, application) = (record.principal.text, record.application.text)
+        let project = record.project.map { " for project \($0)" } ?? ""
+        let made = record.fingerprint.map { ": token \($0)" } ?? ""
+        let ended = record.ended.isEmpty ? "" : "; \(record.ended.count) ended"
+        return switch record.event {
+        case .registered: "\(who) registered \(application)\(project)\(made)\(ended)"
+        case .generated: "\(who) generated a token of \(application)\(project)\(made)\(ended)"
+        case .rotated: "\(who) rotated the token of \(application)\(project)\(made)\(ended)"
+        case .revoked: "\(who) revoked tokens of \(application)\(project)\(ended)"
+        case .unregistered: "\(who) unregistered \(application)\(ended)"
+        }
+    }
+}
