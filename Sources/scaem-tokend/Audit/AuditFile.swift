@@ -3,25 +3,21 @@ import TokenModel
 import TokenStore
 
 /// A file of audit records: an `audit export`, or a journal as `journalctl -o json` or `-o export` writes it.
-enum AuditFile {
-    /// What a file turned out to be.
+struct AuditFile {
+    /// What a file is.
     enum Kind {
         case export
-        case journal
+        case journalLines
+        case journalExport
     }
 
-    /// Where an entry of a journal comes from; nil for an export's.
-    struct Origin {
-        /// `_UID`, journald's own word, or nil where it is missing.
-        let uid: UInt32?
-        let hasForeignTransport: Bool
-    }
+    let path: String
+    let kind: Kind
+    private let data: Data
 
-    /// Reads all entries in their order; what has nothing to do with the audit is passed over.
-    /// - Throws: where a line is not what it should be, with its number.
-    @discardableResult
-    static func read(_ path: String, _ body: (AuditEntry, Origin?) throws -> Void) throws -> Kind {
-        let data: Data
+    /// Reads a file, `-` for standard input, and sees what it is.
+    init(_ path: String) throws {
+        self.path = path
         do {
             data =
                 path == "-"
@@ -30,37 +26,60 @@ enum AuditFile {
         } catch {
             throw CommandFailure("\(path) cannot be read: \(error.localizedDescription)")
         }
-        if data.first != UInt8(ascii: "{") && !data.isEmpty {
-            try JournalExport.read(data, path) { fields in try take(fields, path, body) }
-            return .journal
+        let first = data.prefix { $0 != UInt8(ascii: "\n") }
+        if first.first == UInt8(ascii: "{") {
+            kind = (try? JournalExport.fields(json: first)) != nil ? .journalLines : .export
+        } else {
+            kind = data.isEmpty ? .export : .journalExport
         }
-        var kind = Kind.export
-        for (number, line) in data.split(separator: UInt8(ascii: "\n")).enumerated() {
-            do {
-                if let fields = try JournalExport.fields(json: line) {
-                    kind = .journal
-                    try take(fields, path, body)
-                } else if let entry = try AuditLine.read(line) {
-                    try body(entry, nil)
-                }
-            } catch let failure as CommandFailure {
-                throw CommandFailure("\(path): line \(number + 1) is no record of the audit (\(failure))")
-            } catch is DecodingError {
-                throw CommandFailure("\(path): line \(number + 1) is no record of the audit")
-            }
-        }
-        return kind
     }
 
-    private static func take(
-        _ fields: [String: String], _ path: String, _ body: (AuditEntry, Origin?) throws -> Void
-    ) throws {
-        guard fields["SCAEM_SEQUENCE"] != nil else { return }
-        let origin = Origin(
-            uid: fields["_UID"].flatMap { UInt32($0) }, hasForeignTransport: fields["_TRANSPORT"] != "journal")
-        guard let record = AuditFields.record(fields) else {
-            throw CommandFailure("the record with SCAEM_SEQUENCE=\(fields["SCAEM_SEQUENCE"] ?? "") is not whole")
+    var isJournal: Bool { kind != .export }
+
+    /// Every entry of an `audit export`; what is no part of the chain is passed over.
+    /// - Throws: where a line is not what it should be, with its number.
+    func forEachEntry(_ body: (AuditEntry) throws -> Void) throws {
+        for (number, line) in data.split(separator: UInt8(ascii: "\n")).enumerated() {
+            let entry: AuditEntry?
+            do { entry = try AuditLine.read(line) } catch {
+                throw CommandFailure("\(path): line \(number + 1) is no record of the audit")
+            }
+            if let entry { try body(entry) }
         }
-        try body(.record(record), origin)
+    }
+
+    /// Every record of a journal that has a sequence number.
+    /// - Throws: where the file is not what it should be.
+    func forEachJournalRecord(_ body: (JournalRecord) throws -> Void) throws {
+        func take(_ fields: [String: String]) throws {
+            if let record = JournalRecord(fields) { try body(record) }
+        }
+        guard kind == .journalLines else { return try JournalExport.read(data, path, take) }
+        for (number, line) in data.split(separator: UInt8(ascii: "\n")).enumerated() {
+            guard let fields = try? JournalExport.fields(json: line) else {
+                throw CommandFailure("\(path): line \(number + 1) is no record of a journal")
+            }
+            try take(fields)
+        }
+    }
+}
+
+/// An entry of the journal that says that it is a record of the audit.
+struct JournalRecord {
+    /// As it stands there; nil where that is no number.
+    let sequence: Int64?
+    /// Nil where a field is missing or malformed.
+    let record: AuditRecord?
+    /// `_UID`, journald's own word: whose record it really is.
+    let uid: UInt32?
+    let database: String?
+
+    /// Nil for an entry that has nothing to do with the audit.
+    init?(_ fields: [String: String]) {
+        guard let sequence = fields["SCAEM_SEQUENCE"] else { return nil }
+        self.sequence = Int64(sequence)
+        record = AuditFields.record(fields)
+        uid = fields["_UID"].flatMap { UInt32($0) }
+        database = fields[AuditFields.databaseField]
     }
 }

@@ -26,9 +26,9 @@ struct AuditCommand: ParsableCommand {
 
         func run() throws {
             do {
-                let settings = try DaemonSettings(options)
+                let directory = try options.databaseDirectory()
                 let output = StandardOutput()
-                let file = try DatabaseFile(stateDirectory: settings.paths.stateDirectory)
+                let file = try DatabaseFile(stateDirectory: directory)
                 try file.reading {
                     try file.forEachAuditEntry(after: since) { entry in
                         AuditLine.write(entry, to: output.writer)

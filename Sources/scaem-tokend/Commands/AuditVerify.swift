@@ -1,4 +1,6 @@
 import ArgumentParser
+import Glibc
+import Systemd
 import TokenModel
 import TokenStore
 
@@ -9,33 +11,129 @@ extension AuditCommand {
             abstract: "Verifies the chain of the audit, then holds the journal against it.",
             discussion: """
                 Without FILE the database and the journal of this machine; with FILE what `audit export`, \
-                `journalctl -o json` or `journalctl -o export` wrote, on any machine. Each record that is missing, \
-                changed, repeated or unknown is named by its sequence number. Exit status 1 where one is.
+                `journalctl -o json` or `journalctl -o export` wrote, on any machine: a journal is held against the \
+                exports, and alone its own records against their chain. Each record that is missing, changed, \
+                repeated, unknown or foreign is named by its sequence number. Exit status 1 where one is missing, \
+                changed or unknown.
                 """)
 
         @Argument(help: "Exports of the audit or of the journal; `-` is standard input.")
         var files: [String] = []
 
+        @Option(help: "The daemon's uid in an exported journal (the one with the most records).")
+        var uid: UInt32?
+
+        @Option(help: "The exports begin after this sequence number.")
+        var since: Int64 = 0
+
         @OptionGroup var options: CommonOptions
 
         func run() throws {
-            var verifier = ChainVerifier()
+            var report = VerificationReport(since: since)
             do {
                 if files.isEmpty {
-                    let settings = try DaemonSettings(options)
-                    let file = try DatabaseFile(stateDirectory: settings.paths.stateDirectory)
-                    try file.reading { try file.forEachAuditEntry { verifier.follow($0) } }
-                }
-                for file in files {
-                    try AuditFile.read(file) { entry, _ in verifier.follow(entry) }
+                    try verifyThisMachine(&report)
+                } else {
+                    try verifyFiles(&report)
                 }
             } catch {
                 throw ExitCode.report(error)
             }
-            guard verifier.problems.isEmpty else {
-                throw ExitCode.report(problems: verifier.problems.map(\.description))
-            }
-            print("OK: \(verifier.rows) records, up to \(verifier.next - 1)")
+            for note in report.notes { print(note) }
+            guard report.problems.isEmpty else { throw ExitCode.report(problems: report.problems) }
+            print("OK: \(report.rows) records, up to \(report.last)")
         }
+
+        private func verifyThisMachine(_ report: inout VerificationReport) throws {
+            let file = try DatabaseFile(stateDirectory: try options.databaseDirectory())
+            try file.reading {
+                let position = try file.journalPosition()
+                var comparison = JournalComparison(uid: position?.uid, database: position?.database)
+                let matches = AuditFields.messageIDs.map { "MESSAGE_ID=\($0)" }
+                let reader = Journal.isPresent ? JournalReader(matching: matches) : nil
+                reader?.seekToStart()
+                while let reader, reader.next() {
+                    if let entry = JournalRecord(reader.values()) { comparison.take(entry) }
+                }
+                if reader == nil { report.notes.append("there is no journal here: the chain alone was verified") }
+                try report.follow(reader == nil ? nil : comparison, knownThrough: position?.confirmed ?? 0) { body in
+                    try file.forEachAuditEntry { body($0) }
+                }
+            }
+        }
+
+        private func verifyFiles(_ report: inout VerificationReport) throws {
+            let files = try files.map { try AuditFile($0) }
+            var entries: [JournalRecord] = []
+            for file in files where file.isJournal { try file.forEachJournalRecord { entries.append($0) } }
+            let exports = files.filter { !$0.isJournal }
+            let owner = uid ?? Self.mostCommon(entries.compactMap(\.uid))
+            var comparison = JournalComparison(uid: owner, database: Self.mostCommon(entries.compactMap(\.database)))
+            for entry in entries { comparison.take(entry) }
+            guard exports.isEmpty else {
+                return try report.follow(exports.count == files.count ? nil : comparison, knownThrough: 0) { body in
+                    for file in exports { try file.forEachEntry { body($0) } }
+                }
+            }
+            report.followJournal(entries.filter { $0.uid == owner }.compactMap(\.record), comparison)
+        }
+
+        private static func mostCommon<Element: Hashable>(_ elements: [Element]) -> Element? {
+            var counts: [Element: Int] = [:]
+            for element in elements { counts[element, default: 0] += 1 }
+            return counts.max { $0.value < $1.value }?.key
+        }
+    }
+}
+
+/// What a verification comes to.
+private struct VerificationReport {
+    let since: Int64
+    var notes: [String] = []
+    private(set) var problems: [String] = []
+    private(set) var rows: Int64 = 0
+    private(set) var last: Int64 = 0
+
+    init(since: Int64) { self.since = since }
+
+    /// Follows the chain of an audit, and holds a journal against it.
+    mutating func follow(
+        _ comparison: JournalComparison?, knownThrough confirmed: Int64,
+        _ forEach: (_ body: (AuditEntry) -> Void) throws -> Void
+    ) throws {
+        var verifier = ChainVerifier(from: since + 1)
+        var comparison = comparison
+        var firstKept = Int64.max
+        try forEach { entry in
+            if case .record = entry { firstKept = min(firstKept, entry.first) }
+            verifier.follow(entry)
+            comparison?.compare(entry, knownThrough: confirmed)
+        }
+        take(verifier)
+        if var comparison {
+            comparison.finish(firstKept: firstKept)
+            take(comparison)
+        }
+    }
+
+    /// Follows the chain of what a journal alone holds.
+    mutating func followJournal(_ records: [AuditRecord], _ comparison: JournalComparison) {
+        var known: Set<Int64> = []
+        let sorted = records.filter { known.insert($0.sequence).inserted }.sorted { $0.sequence < $1.sequence }
+        var verifier = ChainVerifier(from: sorted.first?.sequence ?? 1)
+        for record in sorted { verifier.follow(.record(record)) }
+        take(verifier)
+        take(comparison)
+    }
+
+    private mutating func take(_ verifier: ChainVerifier) {
+        rows = verifier.rows
+        last = verifier.next - 1
+        problems += verifier.problems.map(\.description)
+    }
+
+    private mutating func take(_ comparison: JournalComparison) {
+        notes += comparison.notes
+        problems += comparison.problems.map(\.description)
     }
 }

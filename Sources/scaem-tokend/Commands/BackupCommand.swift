@@ -20,9 +20,9 @@ struct BackupCommand: ParsableCommand {
 
     func run() throws {
         do {
-            let settings = try DaemonSettings(options)
+            let directory = try options.databaseDirectory()
             let copy = try Backup.write(
-                stateDirectory: settings.paths.stateDirectory, to: file, replacing: replace)
+                stateDirectory: directory, to: file, replacing: replace)
             print("\(file): \(copy.tokens) tokens, changes up to \(copy.sequence)")
         } catch let error as StoreError where error.code == .exists {
             throw ExitCode.report(error, as: .cannotCreate)

@@ -16,8 +16,8 @@ struct CheckCommand: ParsableCommand {
     func run() throws {
         let found: (problems: [String], records: Int64, tokens: Int64)
         do {
-            let settings = try DaemonSettings(options)
-            found = try DatabaseFile(stateDirectory: settings.paths.stateDirectory).check()
+            let directory = try options.databaseDirectory()
+            found = try DatabaseFile(stateDirectory: directory).check()
         } catch {
             throw ExitCode.report(error)
         }

@@ -28,8 +28,7 @@ struct RestoreCommand: ParsableCommand {
     func run() throws {
         umask(0o077)
         do {
-            let settings = try DaemonSettings(options)
-            let directory = settings.paths.stateDirectory
+            let directory = try options.databaseDirectory()
             let since = try sinceFrom.isEmpty ? nil : readSince()
             let backup = try DatabaseFile(path: file)
             try becomeOwner(of: directory)
@@ -44,7 +43,14 @@ struct RestoreCommand: ParsableCommand {
     private func readSince() throws -> EndedSince {
         var since = EndedSince()
         for file in sinceFrom {
-            try AuditFile.read(file) { entry, _ in since.take(entry) }
+            let file = try AuditFile(file)
+            if file.isJournal {
+                try file.forEachJournalRecord { entry in
+                    if let record = entry.record { since.take(.record(record)) }
+                }
+            } else {
+                try file.forEachEntry { since.take($0) }
+            }
         }
         return since
     }

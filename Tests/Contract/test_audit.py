@@ -1,0 +1,258 @@
+"""The audit's exports: the chain can be recomputed elsewhere, and whatever is done to a record is named."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from daemon import ROOT, eventually, run_tool
+from wire import request
+
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+
+
+def here(application, project="p", **more):
+    return {"application": application, "project_code": project, **more}
+
+
+def export(daemon, *more):
+    done = daemon.tool("audit", "export", *more)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory):
+    """An export with every kind of event."""
+    from daemon import Daemon
+
+    daemon = Daemon().start()
+    with daemon.connect() as root:
+        root.call("register", here("a"))
+        for number in range(6):
+            root.call("rotate", here("a", grace_seconds=60 * (number % 2)))
+        root.call("generate", here("a", "q"))
+        root.call("revoke", here("a", "q"))
+        root.call("unregister", application="a")
+    daemon.stop()
+    text = export(daemon)
+    daemon.discard()
+    return text.splitlines()
+
+
+def verify(tmp_path, *texts, options=()):
+    files = []
+    for number, text in enumerate(texts):
+        files.append(tmp_path / f"{number}")
+        files[-1].write_text(text)
+    return run_tool("scaem-tokend", "audit", "verify", *options, *files)
+
+
+def whole(lines):
+    return "".join(line + "\n" for line in lines)
+
+
+def test_an_export_verifies_on_another_machine(lines, tmp_path):
+    done = verify(tmp_path, whole(lines))
+    assert done.returncode == 0 and "OK: 10 records" in done.stdout, done
+
+
+def test_the_chain_in_ten_lines_of_python(lines, tmp_path):
+    """What docs/audit.md offers an auditor is run as it stands there."""
+    page = (ROOT / "docs/audit.md").read_text()
+    (program,) = [code for code in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "sha256" in code]
+    (tmp_path / "chain.py").write_text(program)
+
+    def recompute(text):
+        return subprocess.run(
+            [sys.executable, tmp_path / "chain.py"], input=text, capture_output=True, text=True, timeout=30
+        )
+
+    done = recompute(whole(lines))
+    assert done.returncode == 0 and "10" in done.stdout, done
+    changed = lines[:4] + [lines[4].replace('"uid":0', '"uid":1')] + lines[5:]
+    assert changed != lines
+    done = recompute(whole(changed))
+    assert done.returncode != 0 and "5" in done.stdout + done.stderr, done
+    assert recompute(whole(lines[:3] + lines[4:])).returncode != 0
+
+
+EDITS = {
+    "deleted": lambda l: l[:4] + l[5:],
+    "first-deleted": lambda l: l[1:],
+    "repeated": lambda l: l[:5] + l[4:],
+    "swapped": lambda l: l[:4] + [l[5], l[4]] + l[6:],
+    "principal": lambda l: l[:4] + [l[4].replace('"principal":"root"', '"principal":"toor"')] + l[5:],
+    "fingerprint": lambda l: l[:4] + [l[4].replace('"fingerprint":"', '"fingerprint":"0', 1)[:-1] + "}"] + l[5:],
+    "ended": lambda l: l[:3] + [re.sub(r'"ended":\[[^\]]*\]', '"ended":[]', l[3])] + l[4:],
+    "chain": lambda l: l[:4] + [l[4][:-3] + ("0" if l[4][-3] != "0" else "1") + l[4][-2:]] + l[5:],
+    "time": lambda l: l[:4] + [l[4].replace('"time":"2', '"time":"3')] + l[5:],
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_whatever_is_done_to_a_record_is_named(name, lines, tmp_path):
+    edited = EDITS[name](lines)
+    assert edited != lines
+    done = verify(tmp_path, whole(edited))
+    assert done.returncode == 1, done
+    expected = {"first-deleted": "1", "ended": "4"}.get(name, "5")
+    assert re.search(rf"\b{expected}\b", done.stderr), done.stderr
+
+
+def journal_entry(row, **more):
+    """As the daemon writes it and `journalctl -o json` shows it."""
+    fields = {
+        "__REALTIME_TIMESTAMP": "1", "_UID": "990", "_TRANSPORT": "journal", "SCAEM_DATABASE": "ab" * 16,
+        "SCAEM_EVENT": row["event"], "SCAEM_SEQUENCE": str(row["sequence"]), "SCAEM_TIME": row["time"],
+        "SCAEM_REGISTRATION_ID": row["registration_id"], "SCAEM_APPLICATION": row["application"],
+        "SCAEM_PROJECT_CODE": row["project_code"], "SCAEM_PRINCIPAL": row["principal"],
+        "SCAEM_PEER_UID": str(row["uid"]), "SCAEM_PEER_GID": str(row["gid"]), "SCAEM_PEER_PID": str(row["pid"]),
+        "SCAEM_PEER_UNIT": row["unit"], "SCAEM_TOKEN_FINGERPRINT": row["fingerprint"],
+        "SCAEM_ENDED_FINGERPRINTS": " ".join(row["ended"]) or None,
+        "SCAEM_SHORTENED": " ".join(f"{s['fingerprint']}={s['token_expiration']}" for s in row["shortened"]) or None,
+        "SCAEM_CHAIN": row["chain"], "MESSAGE": "anything",
+    }  # fmt: skip
+    return {key: value for key, value in {**fields, **more}.items() if value is not None}
+
+
+def as_json(entries):
+    return "".join(json.dumps(entry) + "\n" for entry in entries)
+
+
+def as_export(entries):
+    return "\n".join("".join(f"{key}={value}\n" for key, value in entry.items()) for entry in entries) + "\n"
+
+
+@pytest.fixture
+def journal(lines):
+    return [journal_entry(json.loads(line)) for line in lines]
+
+
+@pytest.mark.parametrize("form", [as_json, as_export])
+def test_a_journal_is_held_against_an_export_or_its_own_chain(form, lines, journal, tmp_path):
+    for texts in ([whole(lines), form(journal)], [form(journal), whole(lines)], [form(journal)]):
+        done = verify(tmp_path, *texts)
+        assert done.returncode == 0 and "OK: 10 records" in done.stdout, done
+    done = verify(tmp_path, form(journal[3:]))
+    assert done.returncode == 0, "a journal may begin later"
+
+
+FORGED = {"__REALTIME_TIMESTAMP": "1", "_UID": "1000", "SCAEM_SEQUENCE": "5", "SCAEM_EVENT": "revoked"}
+JOURNAL_EDITS = {
+    "deleted": (lambda j: j[:4] + j[5:], 1, "5 is missing"),
+    "changed": (lambda j: j[:4] + [{**j[4], "SCAEM_PRINCIPAL": "mallory"}] + j[5:], 1, "5 was changed"),
+    "unknown": (lambda j: j + [{**j[-1], "SCAEM_SEQUENCE": "11"}], 1, "11 is in the journal and unknown"),
+    "differing": (lambda j: j + [{**j[4], "SCAEM_PEER_UID": "7"}], 1, "5 is in the journal twice"),
+    "malformed": (lambda j: j[:4] + [{**j[4], "SCAEM_CHAIN": "0"}] + j[5:], 1, "5 was changed"),
+    "repeated": (lambda j: j[:5] + j[4:], 0, "5 is repeated"),
+    "foreign": (lambda j: [*j, FORGED], 0, "5 is foreign: uid 1000"),
+    "other-database": (lambda j: [*j, {**j[4], "SCAEM_DATABASE": "cd" * 16, "SCAEM_PRINCIPAL": "x"}], 0, "OK"),
+}
+
+
+@pytest.mark.parametrize("name", JOURNAL_EDITS)
+def test_whatever_is_done_to_the_journal_is_named(name, lines, journal, tmp_path):
+    edit, status, said = JOURNAL_EDITS[name]
+    for form in (as_json, as_export):
+        done = verify(tmp_path, whole(lines), form(edit(journal)))
+        assert done.returncode == status and said in done.stdout + done.stderr, done
+
+
+def test_a_swap_in_the_journal_is_named(lines, journal, tmp_path):
+    swapped = [dict(entry) for entry in journal]
+    swapped[3]["SCAEM_SEQUENCE"], swapped[4]["SCAEM_SEQUENCE"] = "5", "4"
+    done = verify(tmp_path, whole(lines), as_json(swapped))
+    assert done.returncode == 1 and "4 was changed" in done.stderr and "5 was changed" in done.stderr, done
+
+
+def test_what_is_no_export_is_refused(tmp_path):
+    for text in ("{}\n", "hello\n", '{"sequence":1,"time":"x","event":"rotated"}\n', "[]\n"):
+        assert verify(tmp_path, text).returncode == 1, text
+
+
+# Over a cut, and over a restore.
+
+
+def test_the_chain_stays_provable_over_the_cap(make_daemon, tmp_path):
+    daemon = make_daemon(config="[audit]\nrows_max = 10_000\n").start()
+    with daemon.connect() as root:
+        count = 12_000
+        sent = [request("register", here("a"), 0)] + [request("rotate", here("a"), n) for n in range(1, count)]
+        root.pump(b"\n".join(sent) + b"\n", count, timeout=120)
+
+        def cut():
+            root.call("rotate", here("a"))
+            return json.loads(export(daemon).splitlines()[0])["event"] == "audit_over_cap"
+
+        eventually(cut, 60, "the cut")
+    text = export(daemon)
+    first, second = map(json.loads, text.splitlines()[:2])
+    assert first["first"] == 1 and second["sequence"] == first["last"] + 1
+    assert text.count("audit_over_cap") == 1, "cuts that follow each other are one mark"
+    assert verify(tmp_path, text).returncode == 0
+    assert daemon.tool("check").returncode == 0
+    daemon.restart()
+    daemon.stop()
+    assert daemon.tool("check").returncode == 0
+
+
+def test_a_restore_takes_what_was_ended_from_an_export_or_a_journal(daemon, tmp_path):
+    """The database is lost; what was recorded elsewhere is enough, and without it nothing is done."""
+    copy = tmp_path / "copy"
+    with daemon.connect() as root:
+        token = {name: root.call("register", here(name))["registration_token"] for name in ("kept", "revoked", "gone")}
+        assert daemon.tool("backup", copy).returncode == 0
+        root.call("revoke", token=token["revoked"])
+        root.call("unregister", application="gone")
+    daemon.stop()
+    rows = export(daemon)
+    (tmp_path / "rows").write_text(rows)
+    entries = [journal_entry(json.loads(line)) for line in rows.splitlines()]
+    (tmp_path / "journal").write_text(as_json(entries))
+    (tmp_path / "short").write_text(as_json([*entries[:3], entries[4]]))
+    for path in daemon.state.glob("tokens.db*"):
+        path.unlink()
+    assert daemon.tool("restore", copy).returncode == 1
+    refused = daemon.tool("restore", copy, "--since-from", tmp_path / "short")
+    assert refused.returncode == 1 and "4" in refused.stderr, refused
+    for source in ("rows", "journal"):
+        for path in daemon.state.glob("tokens.db*"):
+            path.unlink()
+        done = daemon.tool("restore", copy, "--since-from", tmp_path / source)
+        assert done.returncode == 0, done
+        daemon.start()
+        with daemon.connect() as root:
+            assert {name: root.active(secret) for name, secret in token.items()} == {
+                "kept": True, "revoked": False, "gone": False}, source  # fmt: skip
+            assert root.call("status")["audit"]["sequence"] > 5
+        daemon.stop()
+        assert daemon.tool("check").returncode == 0
+
+
+def test_a_restore_shortens_what_a_grace_shortened(daemon, tmp_path):
+    copy = tmp_path / "copy"
+    with daemon.connect() as root:
+        token = root.call("register", here("a"))["registration_token"]
+        assert daemon.tool("backup", copy).returncode == 0
+        end = root.call("rotate", here("a", grace_seconds=600))["previous_token_expiration"]
+    daemon.stop()
+    assert daemon.tool("restore", copy).returncode == 0
+    daemon.start()
+    with daemon.connect() as root:
+        assert root.active(token)
+        (row,) = root.call("list")["tokens"]
+        assert row["token_expiration"] <= end
+
+
+def test_a_backup_does_not_replace_a_file_unless_told(daemon, tmp_path):
+    copy = tmp_path / "copy"
+    copy.write_text("mine")
+    assert daemon.tool("backup", copy).returncode == 73
+    assert copy.read_text() == "mine" and [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert daemon.tool("backup", copy, "--replace").returncode == 0
+    assert copy.read_bytes().startswith(b"SQLite format 3\0")
+    assert daemon.tool("backup", tmp_path / "none" / "copy").returncode == 1
