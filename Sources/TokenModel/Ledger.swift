@@ -344,6 +344,10 @@ public protocol TokenLedger: AnyObject, Sendable {
     /// loops: no I/O, no allocation. Notes the use for `last_used_at`.
     func introspect(_ digests: UnsafeBufferPointer<TokenDigest>, answer: (Int, ActiveToken?) -> Void)
 
+    /// A caller presented what is not alive. Where it is a token that was ended, that goes on record: in memory first,
+    /// so that nothing that only reads becomes a write. Called on the event loops.
+    func noteInactive(_ digest: TokenDigest, by caller: Caller)
+
     /// Queues a mutation. Its outcome comes with a `Delivery`, unless the admission says otherwise.
     func submit(_ mutation: Mutation) -> Admission
 

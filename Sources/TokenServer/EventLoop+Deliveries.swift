@@ -1,5 +1,4 @@
 import Glibc
-import Logging
 import TokenModel
 import TokenRPC
 
@@ -44,7 +43,7 @@ extension EventLoop {
             }
         case .refused(let refusal):
             failure(connection, due.id, MethodFailure(refusal))
-            noteRefusal(mutation, refusal)
+            noteRefusal(mutation, refusal, of: connection)
         case .storageUnavailable(let sentence):
             failure(connection, due.id, MethodFailure(.storageUnavailable, message: sentence))
         case .shuttingDown:
@@ -57,13 +56,11 @@ extension EventLoop {
         }
     }
 
-    private func noteRefusal(_ mutation: Mutation, _ refusal: Refusal) {
-        services.logger.info(
-            "a change was refused",
-            metadata: [
-                "reason": "\(MethodFailure(refusal).error.reason)", "principal": "\(mutation.caller.principal)",
-                "pid": "\(mutation.caller.pid)",
-            ])
+    private func noteRefusal(_ mutation: Mutation, _ refusal: Refusal, of connection: Connection) {
+        let target = mutation.command.target
+        services.refusals.note(
+            MethodFailure(refusal).error.reason.description, mutation.caller, connection.credentials,
+            application: target.application, project: target.project)
     }
 
     func finished(_ connection: Connection, _ outcome: BlockingOutcome) {

@@ -50,11 +50,21 @@ extension EventLoop {
         guard !connection.isClosed else { return lookups.take { _, _ in } }
         let writer = connection.batch?.answers ?? writer(of: connection)
         lookups.take { digests, ids in
+            var inactive: UInt64 = 0
             services.ledger.introspect(digests) { place, token in
                 beginAnswer(connection, writer)
                 writer.appendResultHead(id: ids[place])
-                if let token { writer.append(token) } else { writer.append(#"{"active":false}"#) }
+                if let token {
+                    writer.append(token)
+                } else {
+                    writer.append(#"{"active":false}"#)
+                    inactive |= 1 << UInt64(place)
+                }
                 endAnswer(connection, writer)
+            }
+            guard inactive != 0, let caller = connection.caller else { return }
+            for place in digests.indices where inactive & 1 << UInt64(place) != 0 {
+                services.ledger.noteInactive(digests[place], by: caller)
             }
         }
     }

@@ -36,6 +36,7 @@ extension EventLoop {
             case .tooLong:
                 guard connection.isIdle else { return block(connection, offset) }
                 answerLookups(connection)
+                services.refusals.note("line_too_long", connection.caller, connection.credentials)
                 failure(connection, Self.nullID, MethodFailure.lineTooLong)
                 connection.isClosing = true
             case .line(let length):
@@ -162,7 +163,13 @@ extension EventLoop {
             // The place of this answer is behind those that are in flight. Nothing was done, so it is asked again then.
             guard connection.isIdle else { return .mustWait }
             answerLookups(connection)
-            if let id = request.id { failure(connection, reader.bytes(of: id), MethodFailure(thrown: error)) }
+            let failed = MethodFailure(thrown: error)
+            switch failed.error.code {
+            case .permissionDenied, .rateLimited, .busy:
+                services.refusals.note(failed.error.reason.description, connection.caller, connection.credentials)
+            default: break
+            }
+            if let id = request.id { failure(connection, reader.bytes(of: id), failed) }
             return .done
         }
     }

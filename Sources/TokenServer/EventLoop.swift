@@ -44,6 +44,7 @@ final class EventLoop: @unchecked Sendable {
         let logger: Logger
         let startedAt: Int64
         let feed: EventFeed
+        let refusals: RefusalLog
     }
 
     init(index: Int, inbox: LoopInbox, services: Services) throws(SystemCallFailure) {
@@ -134,6 +135,7 @@ final class EventLoop: @unchecked Sendable {
                 services.logger.notice(
                     "a line was not completed, or the last answers were not read, in time; the connection is closed",
                     metadata: ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+                services.refusals.note("timeout", connection.caller, connection.credentials)
                 close(connection)
             } else {
                 nextExpiry = min(nextExpiry, deadline)

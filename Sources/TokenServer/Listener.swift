@@ -10,6 +10,7 @@ final class Listener {
     private let names: NameService
     private let ownUID: uid_t
     private let logger: Logger
+    private let refusals: RefusalLog
     private let assign: (CInt, PeerCredentials) -> Void
     /// Given up for a moment when descriptors run out, so that a connection can be accepted and refused rather than
     /// left to wake the loop for ever.
@@ -27,6 +28,7 @@ final class Listener {
         names = services.names
         ownUID = services.settings.ownUID
         logger = services.logger
+        refusals = services.refusals
         self.assign = assign
         spare = Self.openSpare()
     }
@@ -60,6 +62,7 @@ final class Listener {
         let isPrivileged =
             credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
         guard accounting.admitConnection(uid: credentials.uid, isPrivileged: isPrivileged) else {
+            refusals.note("too_many_connections", nil, credentials)
             return refuse(connection, uid: credentials.uid)
         }
         assign(connection, credentials)

@@ -15,6 +15,8 @@ public final class Server: Sendable {
     private let accounting: Accounting
     private let inboxes: [LoopInbox]
     private let feed = Mutex<EventFeed?>(nil)
+    /// What was refused.
+    public let refusals = RefusalLog { MonotonicClock.milliseconds }
     /// eventfd(2) that counts the loops that have done the step of the stop they were told to do.
     private let loopsDone: CInt
 
@@ -57,7 +59,7 @@ public final class Server: Sendable {
         let services = EventLoop.Services(
             settings: settings, ledger: ledger, names: names, accounting: accounting,
             reads: SerialWorker(name: "reads"), reload: reload, clock: clock, logger: logger,
-            startedAt: MonotonicClock.milliseconds, feed: feed)
+            startedAt: MonotonicClock.milliseconds, feed: feed, refusals: refusals)
         let loops = try inboxes.enumerated().map { index, inbox in
             try EventLoop(index: index, inbox: inbox, services: services)
         }

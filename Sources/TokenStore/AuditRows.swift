@@ -67,6 +67,35 @@ struct AuditRows {
         try insert.run()
     }
 
+    func insert(_ presented: EndedPresentation) throws {
+        let insert = try RawStatement(
+            """
+            INSERT INTO ended_presented (time, fingerprint, principal, uid, gid, pid, unit, count)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            """, on: connection)
+        insert.bind(1, presented.time.milliseconds)
+        insert.bind(2, AuditBlobs.bytes([presented.fingerprint]))
+        insert.bind(3, presented.principal.text)
+        insert.bind(4, Int64(presented.uid))
+        insert.bind(5, Int64(presented.gid))
+        insert.bind(6, Int64(presented.pid))
+        insert.bind(7, presented.unit)
+        insert.bind(8, presented.count)
+        try insert.run()
+    }
+
+    /// Alarms are kept as long as tokens are remembered, and so many at most.
+    static let presentedMax = 100_000
+
+    func trimPresented(olderThan milliseconds: Int64) throws {
+        let delete = try RawStatement(
+            "DELETE FROM ended_presented WHERE time < ?1 OR id <= (SELECT max(id) FROM ended_presented) - ?2",
+            on: connection)
+        delete.bind(1, milliseconds)
+        delete.bind(2, Int64(Self.presentedMax))
+        try delete.run()
+    }
+
     func setJournal(sent: Int64, confirmed: Int64) throws {
         let update = try RawStatement("UPDATE audit_journal SET sent = ?, confirmed = ?", on: connection)
         update.bind(1, sent)

@@ -70,6 +70,26 @@ public final class DatabaseFile {
         for mark in marks { try body(.mark(mark)) }
     }
 
+    /// Every record of an ended token that was presented, the oldest first. They are no part of the chain.
+    public func forEachPresentation(_ body: (EndedPresentation) throws -> Void) throws {
+        guard hasMarks else { return }
+        let query = try RawStatement(
+            """
+            SELECT time, fingerprint, principal, uid, gid, pid, unit, count FROM ended_presented ORDER BY id
+            """, on: connection)
+        try query.forEachRow { row in
+            guard let fingerprint = AuditBlobs.fingerprints(row.bytes(1))?.first else {
+                throw StoreError.sqlite(SQLITE_CORRUPT)
+            }
+            try body(
+                EndedPresentation(
+                    time: Instant(milliseconds: row.integer(0)), fingerprint: fingerprint,
+                    principal: .recorded(row.text(2)), uid: UInt32(truncatingIfNeeded: row.integer(3)),
+                    gid: UInt32(truncatingIfNeeded: row.integer(4)), pid: Int32(truncatingIfNeeded: row.integer(5)),
+                    unit: row.isNull(6) ? nil : row.text(6), count: row.integer(7)))
+        }
+    }
+
     /// The marks, in the order of their numbers.
     public func auditMarks() throws -> [AuditMark] {
         guard hasMarks else { return [] }

@@ -16,6 +16,7 @@ final class LedgerState: @unchecked Sendable {
     /// The last committed sequence number.
     let sequence: Atomic<Int64>
     let tokensPerOwner: Atomic<Int>
+    let ended = EndedTokens()
     /// How far the journal has come, as who feeds it says; nil while nobody does.
     let journal = Mutex<JournalStatus?>(nil)
 

@@ -49,6 +49,7 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
         self.directory = directory
         self.clock = clock
         thread = Mutex(try Self.start(writer))
+        Self.startLoadingEnded(state)
     }
 
     deinit { close() }
@@ -100,6 +101,11 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
             registrationID: application.pointee.registrationID,
             application: index.names.bytes(application.pointee.name),
             project: index.names.bytes(token.pointee.project), issuedAt: issuedAt, expiration: expiresAt)
+    }
+
+    /// See `TokenLedger`.
+    public func noteInactive(_ digest: TokenDigest, by caller: Caller) {
+        state.ended.notePresented(digest, by: caller, at: clock.wall(), bootMilliseconds: clock.bootMilliseconds())
     }
 
     /// See `TokenLedger`.

@@ -85,6 +85,17 @@ enum Schema {
           confirmed INTEGER NOT NULL CHECK (confirmed >= 0),
           database TEXT NOT NULL CHECK (length(database) = 32)
         ) STRICT;
+        CREATE TABLE ended_presented (
+          id INTEGER PRIMARY KEY,
+          time INTEGER NOT NULL,
+          fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 8),
+          principal TEXT NOT NULL,
+          uid INTEGER NOT NULL CHECK (uid BETWEEN 0 AND 4294967295),
+          gid INTEGER NOT NULL CHECK (gid BETWEEN 0 AND 4294967295),
+          pid INTEGER NOT NULL,
+          unit TEXT,
+          count INTEGER NOT NULL CHECK (count > 0)
+        ) STRICT;
         INSERT INTO audit_journal VALUES (1, 0, 0, lower(hex(randomblob(16))));
         """
 }

@@ -1,4 +1,4 @@
-internal import TokenModel
+public import TokenModel
 
 /// The bounds of a store. Every resource has one; the defaults stand here with their reasons.
 public struct StoreConfiguration: Sendable {
@@ -53,6 +53,8 @@ public enum StoreEvent: Sendable {
     case checkpointFailed(StoreError)
     /// Audit rows went before their time, from the first to the last number.
     case auditOverCap(first: Int64, last: Int64)
+    /// Tokens that were ended were presented; on record in the database.
+    case endedTokensPresented([EndedPresentation])
     /// There was no randomness for a new token.
     case randomnessFailed
 }

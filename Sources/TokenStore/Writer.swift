@@ -180,6 +180,7 @@ final class Writer: @unchecked Sendable {
             if change.registration == .ends { state.withIndex { $0.end(change) } }
         }
         head = work.head
+        state.ended.add(work.records)
         state.sequence.store(head.sequence, ordering: .releasing)
         diskTakesChanges()
     }

@@ -23,6 +23,7 @@ extension Writer {
         if isDue {
             pruning.nextLookMilliseconds = now + configuration.auditUpkeepSeconds * 1_000
             writeJournalPosition()
+            if health == .serving { writePresented(at: now, all: false) }
         }
         var commits = 0
         repeat {
@@ -71,6 +72,18 @@ extension Writer {
             try AuditRows(database.writing()).setJournal(sent: journal.sent, confirmed: journal.synced)
         }
         if finish(result) { pruning.written = journal }
+    }
+
+    /// Writes behind which ended tokens were presented by whom.
+    func writePresented(at now: Int64, all: Bool) {
+        let presented = state.ended.takePresented(at: now, all: all)
+        guard !presented.isEmpty else { return }
+        let result = transaction {
+            let rows = try AuditRows(database.writing())
+            for one in presented { try rows.insert(one) }
+            try rows.trimPresented(olderThan: clock.wall().milliseconds - EndedTokens.keepSeconds * 1_000)
+        }
+        if finish(result) { log(.endedTokensPresented(presented)) }
     }
 
     // MARK: Transactions

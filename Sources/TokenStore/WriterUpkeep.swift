@@ -201,6 +201,7 @@ extension Writer {
         if health == .serving {
             repeat { writeLastUsed(at: clock.bootMilliseconds()) } while upkeep.isWritingLastUsed
             if health == .serving { writeJournalPosition() }
+            if health == .serving { writePresented(at: clock.bootMilliseconds(), all: true) }
         }
         state.pool.withLock { $0 = nil }
         if health == .serving {

@@ -52,13 +52,21 @@ private final class Daemon: Sendable {
         let server = try Server(
             settings: settings.server, clock: clock, directory: SystemUserDirectory(), logger: logger)
         self.server = server
+        let others = OtherRecords()
+        server.refusals.send { others.put($0) }
         ledger = try SQLiteLedger(
             stateDirectory: settings.paths.stateDirectory, clock: clock, random: SystemRandom(),
-            configuration: settings.store, log: { event in event.write(to: logger) },
+            configuration: settings.store,
+            log: { event in
+                event.write(to: logger)
+                others.put(event)
+            },
             deliver: { delivery in server.deliver(delivery) })
         do {
             sockets = try Self.openSockets(settings, logger)
-            journal = try JournalFeed(ledger: ledger, clock: clock, logger: logger)
+            journal = try JournalFeed(ledger: ledger, others: others, clock: clock, logger: logger) {
+                server.refusals.takeHeldBack()
+            }
         } catch {
             ledger.close()
             throw error

@@ -27,6 +27,8 @@ extension StoreEvent {
             logger.warning(
                 "audit records went before their time, because there were more than audit.rows_max",
                 metadata: ["first": "\(first)", "last": "\(last)"])
+        // A record of its own in the journal (`OtherRecords`), not a message.
+        case .endedTokensPresented: break
         case .randomnessFailed:
             logger.critical("the system gave no random bytes, so no token was made")
         }

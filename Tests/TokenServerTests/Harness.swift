@@ -53,6 +53,8 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
         return admission
     }
 
+    func noteInactive(_ digest: TokenDigest, by caller: Caller) {}
+
     func list(_ query: ListQuery) throws -> [ListRow] { throw LedgerReadError(sentence: "The disk is away.") }
 
     func records(after sequence: Int64, limit: Int) throws -> [AuditRecord] {

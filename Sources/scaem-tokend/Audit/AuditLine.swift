@@ -43,6 +43,24 @@ enum AuditLine {
         writer.text(#","chain":"#, record.chain.hex)
     }
 
+    static func write(_ presented: EndedPresentation, to writer: ByteWriter) {
+        writer.text(#"{"event":"#, "ended_token_presented")
+        writer.append(#","time":"#)
+        writer.append(presented.time)
+        writer.text(#","fingerprint":"#, presented.fingerprint.description)
+        writer.text(#","principal":"#, presented.principal.text)
+        writer.append(#","uid":"#)
+        writer.appendInteger(Int64(presented.uid))
+        writer.append(#","gid":"#)
+        writer.appendInteger(Int64(presented.gid))
+        writer.append(#","pid":"#)
+        writer.appendInteger(Int64(presented.pid))
+        writer.text(#","unit":"#, presented.unit)
+        writer.append(#","count":"#)
+        writer.appendInteger(presented.count)
+        writer.append("}\n")
+    }
+
     private static func write(_ mark: AuditMark, to writer: ByteWriter) {
         writer.text(#"{"event":"#, "audit_" + mark.reason.rawValue)
         writer.append(#","first":"#)

@@ -14,6 +14,9 @@ final class JournalFeed: @unchecked Sendable {
     // @unchecked: all but `progressNow` is touched by the feed's thread alone once it runs; that is a mutex's.
     private let ledger: SQLiteLedger
     private let logger: Logger
+    private let others: OtherRecords
+    private let heldBack: @Sendable () -> [(uid: UInt32, count: Int64)]
+    private var heldBackAskedAt: Int64
     private let clock: any Clock
     private let database: String
     private var progress: JournalProgress
@@ -36,18 +39,26 @@ final class JournalFeed: @unchecked Sendable {
         static let lookBack = 1_000_000
         /// After this without a record read back, the journal counts as one that may not be read.
         static let unreadableMilliseconds: Int64 = 30_000
+        /// How often it is asked what refusals were held back.
+        static let heldBackMilliseconds: Int64 = 10_000
         static let lagWarning: Int64 = 100_000
     }
 
     /// Reads how far it had got when that was last written down.
     /// - Throws: `LedgerReadError`.
-    init(ledger: SQLiteLedger, clock: any Clock, logger: Logger) throws {
+    init(
+        ledger: SQLiteLedger, others: OtherRecords, clock: any Clock, logger: Logger,
+        heldBack: @escaping @Sendable () -> [(uid: UInt32, count: Int64)]
+    ) throws {
         let position = try ledger.journalPosition()
         self.ledger = ledger
+        self.others = others
+        self.heldBack = heldBack
         self.clock = clock
         self.logger = logger
         database = position.database
         startedAt = clock.bootMilliseconds()
+        heldBackAskedAt = startedAt
         progress = JournalProgress(sent: position.sent, confirmed: position.confirmed, found: [], now: startedAt)
         progressNow = Mutex(
             JournalStatus(
@@ -113,6 +124,7 @@ final class JournalFeed: @unchecked Sendable {
         findPosition()
         while true {
             let last = ledger.lastSequence
+            sendOthers()
             if !Journal.isPresent {
                 turn(.absent)
                 sleep(milliseconds: Bound.retryMilliseconds)
@@ -126,6 +138,15 @@ final class JournalFeed: @unchecked Sendable {
             publish()
             if progress.sent >= ledger.lastSequence || progress.isFull { sleep(milliseconds: Bound.pollMilliseconds) }
         }
+    }
+
+    private func sendOthers() {
+        let now = clock.bootMilliseconds()
+        if now - heldBackAskedAt >= Bound.heldBackMilliseconds {
+            heldBackAskedAt = now
+            others.put(heldBack: heldBack())
+        }
+        others.send(logger: logger)
     }
 
     /// Mutations come first: sending waits while they do, but not for ever.

@@ -34,6 +34,10 @@ struct AuditCommand: ParsableCommand {
                         AuditLine.write(entry, to: output.writer)
                         try output.flushIfFull()
                     }
+                    try file.forEachPresentation { presented in
+                        AuditLine.write(presented, to: output.writer)
+                        try output.flushIfFull()
+                    }
                 }
                 try output.flush()
             } catch {

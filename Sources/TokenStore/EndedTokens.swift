@@ -1,0 +1,110 @@
+internal import Synchronization
+internal import TokenModel
+
+/// Which tokens were ended lately, and who has presented one since. Bounded: the last `tokensMax` of `keepSeconds`, and
+/// `presentationsMax` at once. No token's row tells these from tokens that never were: that is what this is for.
+final class EndedTokens: Sendable {
+    static let tokensMax = 1_000_000
+    static let keepSeconds: Int64 = 30 * 86_400
+    /// A token and caller are one record in so long.
+    static let windowMilliseconds: Int64 = 60_000
+    /// Pairs of token and caller within a window; others of that window are not recorded.
+    static let presentationsMax = 10_000
+
+    /// Small sets, so that growing one holds nobody up for long.
+    private static let shards = 64
+
+    private struct Known {
+        var sets = [Set<UInt64>](repeating: [], count: EndedTokens.shards)
+        /// In the order of their ends, from `first` on.
+        var order: [(fingerprint: UInt64, seconds: Int64)] = []
+        var first = 0
+
+        mutating func insert(_ fingerprint: UInt64) -> Bool {
+            sets[Int(fingerprint % UInt64(EndedTokens.shards))].insert(fingerprint).inserted
+        }
+
+        /// Forgets the oldest while there are too many, or they are too old.
+        mutating func trim(olderThan seconds: Int64) {
+            while first < order.count, order.count - first > EndedTokens.tokensMax || order[first].seconds < seconds {
+                let gone = order[first].fingerprint
+                sets[Int(gone % UInt64(EndedTokens.shards))].remove(gone)
+                first += 1
+            }
+            if first > EndedTokens.tokensMax / 2 {
+                order.removeFirst(first)
+                first = 0
+            }
+        }
+    }
+
+    private struct Key: Hashable {
+        let fingerprint: Fingerprint
+        let uid: UInt32
+        let principal: Principal
+    }
+
+    private struct Presented {
+        var found: EndedPresentation
+        let since: Int64
+    }
+
+    private let known = Mutex(Known())
+    private let presented = Mutex<[Key: Presented]>([:])
+
+    /// Takes what a commit ended.
+    func add(_ records: [AuditRecord]) {
+        guard let last = records.last else { return }
+        known.withLock { known in
+            for record in records { Self.add(record, to: &known) }
+            known.trim(olderThan: last.time.seconds - Self.keepSeconds)
+        }
+    }
+
+    /// Takes what was ended before the start; the newest stay where there are too many.
+    func addOlder(_ records: [AuditRecord]) {
+        known.withLock { known in
+            let newer = known.order[known.first...]
+            known = Known()
+            for record in records { Self.add(record, to: &known) }
+            for one in newer where known.insert(one.fingerprint) { known.order.append(one) }
+            known.trim(olderThan: .min)
+        }
+    }
+
+    private static func add(_ record: AuditRecord, to known: inout Known) {
+        for fingerprint in record.ended + record.shortened.map(\.fingerprint) where known.insert(fingerprint.value) {
+            known.order.append((fingerprint.value, record.time.seconds))
+        }
+    }
+
+    /// Notes that a token, which is not alive, was presented, if it is one that was ended.
+    func notePresented(_ digest: TokenDigest, by caller: Caller, at wall: Instant, bootMilliseconds: Int64) {
+        let fingerprint = digest.fingerprint
+        let wasEnded = known.withLock {
+            $0.sets[Int(fingerprint.value % UInt64(Self.shards))].contains(fingerprint.value)
+        }
+        guard wasEnded else { return }
+        let key = Key(fingerprint: fingerprint, uid: caller.uid, principal: caller.principal)
+        presented.withLock { presented in
+            if presented[key] != nil {
+                presented[key]?.found.count += 1
+            } else if presented.count < Self.presentationsMax {
+                presented[key] = Presented(
+                    found: EndedPresentation(
+                        time: wall, fingerprint: fingerprint, principal: caller.principal, uid: caller.uid,
+                        gid: caller.gid, pid: caller.pid, unit: caller.unit, count: 1),
+                    since: bootMilliseconds)
+            }
+        }
+    }
+
+    /// Takes out what was begun more than a window before, or all; the oldest first.
+    func takePresented(at bootMilliseconds: Int64, all: Bool) -> [EndedPresentation] {
+        presented.withLock { presented in
+            let due = presented.filter { all || bootMilliseconds - $0.value.since >= Self.windowMilliseconds }
+            for key in due.keys { presented[key] = nil }
+            return due.values.map(\.found).sorted { $0.time < $1.time }
+        }
+    }
+}
