@@ -10,7 +10,7 @@ AUDIT = INSIDE / "audit.py"
 
 @pytest.fixture(scope="module")
 def audit():
-    return boot_installed(AUDIT, limit=400)
+    return boot_installed(AUDIT, limit=580)
 
 
 @pytest.mark.parametrize("name", checks_of(AUDIT))

@@ -19,7 +19,7 @@ enum AuditLine {
         writer.append(#","time":"#)
         writer.append(record.time)
         writer.text(#","event":"#, record.event.rawValue)
-        writer.text(#","outcome":"#, "done")
+        writer.text(#","outcome":"#, "success")
         writer.text(#","registration_id":"#, record.registrationID.description)
         writer.text(#","application":"#, record.application.text)
         writer.text(#","project_code":"#, record.project?.text)

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -118,6 +119,114 @@ def check_killed_in_the_middle_it_catches_up():
 
 def check_verify_after_all_that():
     assert "OK" in run(*TOOL, "audit", "verify")
+
+
+def check_every_change_is_there_once_in_a_burst():
+    before = status()["sequence"]
+    with Connection(SOCKET, timeout=120) as connection:
+        for _ in range(10):
+            lines = [request("rotate", {"project_code": "P"}, n) for n in range(10_000)]
+            connection.pump(b"\n".join(lines) + b"\n", len(lines), timeout=120)
+    assert status()["sequence"] == before + 100_000
+    eventually(caught_up, 200, "the journal")
+    assert "OK" in run(*TOOL, "audit", "verify", timeout=120)
+
+
+# The questions of docs/audit.md.
+
+
+def messages(*matches):
+    return [entry["MESSAGE"] for entry in journal(*matches)]
+
+
+def check_what_was_refused():
+    assert run("scaem-token", "generate", "P", check=False).returncode == 1
+    found = eventually(lambda: journal("SCAEM_OUTCOME=refused", "SCAEM_REASON=token_exists"), 20, "the refusal")
+    (entry,) = found
+    assert entry["SCAEM_PRINCIPAL"] == "root" and entry["SCAEM_PROJECT_CODE"] == "P" and entry["PRIORITY"] == "5"
+    assert "SCAEM_SEQUENCE" not in entry
+
+
+def check_refusals_cannot_flood_it():
+    with Connection(SOCKET) as connection:
+        lines = [request("generate", {"project_code": "P"}, n) for n in range(5000)]
+        connection.pump(b"\n".join(lines) + b"\n", len(lines))
+    held = eventually(lambda: journal("SCAEM_EVENT=refusals_held_back"), 40, "the count of what was held back")
+    assert len(journal("SCAEM_REASON=token_exists")) < 100
+    assert sum(int(entry["SCAEM_HELD_BACK"]) for entry in held) > 4000
+
+
+def check_what_happened_to_this_token():
+    credentials = call("rotate", project_code="P")
+    with open("/tmp/found.txt", "w") as file:
+        file.write(credentials["registration_token"])
+    fingerprint = re.search(r"[0-9a-f]{16}", run("scaem-token", "--format", "json", "fingerprint", "/tmp/found.txt"))[0]
+    eventually(lambda: messages(f"SCAEM_TOKEN_FINGERPRINT={fingerprint}"), 60, "the record")
+    call("revoke", token=credentials["registration_token"])
+    assert call("introspect", token=credentials["registration_token"]) == {"active": False}
+
+
+def check_all_of_a_project_and_of_a_user():
+    assert len(messages("SCAEM_PROJECT_CODE=P2")) == 2
+    assert any("registered" in message for message in messages("SCAEM_PRINCIPAL=root", "SCAEM_PROJECT_CODE=P1"))
+
+
+def check_the_daily_verification():
+    run("systemctl", "start", "scaem-tokend-audit-verify.timer")
+    run("systemctl", "start", "scaem-tokend-audit-verify.service", timeout=120)
+    assert "OK" in run("journalctl", "-u", "scaem-tokend-audit-verify.service")
+
+
+def check_a_forged_record_is_foreign_and_a_missing_one_fails_the_unit():
+    forged = "MESSAGE_ID=6c0f8b1e3f0a4d55b1a0d7e2c4a9f104\nSCAEM_SEQUENCE=5\nMESSAGE=forged\n"
+    subprocess.run(["/usr/sbin/runuser", "-u", "nobody", "--", "logger", "--journald"], input=forged, text=True, check=True)
+    run("journalctl", "--sync")
+    assert "record 5 is foreign" in run(*TOOL, "audit", "verify", timeout=120)
+    # The daemon's own user makes a change of its own up.
+    subprocess.run(
+        ["/usr/sbin/runuser", "-u", "scaem-tokend", "--", "logger", "--journald"],
+        input=forged.replace("SEQUENCE=5", "SEQUENCE=999999999"), text=True, check=True,
+    )  # fmt: skip
+    run("journalctl", "--sync")
+    done = run(*TOOL, "audit", "verify", check=False, timeout=120)
+    assert done.returncode == 1 and "999999999" in done.stderr, done
+    assert run("systemctl", "start", "scaem-tokend-audit-verify.service", check=False, timeout=120).returncode != 0
+    assert "scaem-tokend-audit-verify.service" in run("systemctl", "--failed", "--plain")
+
+
+def check_no_token_is_in_the_journal():
+    assert "api_key" not in run("journalctl", "-q", "--all", "-o", "json", "SYSLOG_IDENTIFIER=scaem-tokend")
+
+
+def check_a_database_older_than_the_journal_is_noticed():
+    run("systemctl", "stop", "scaem-tokend.socket", "scaem-tokend.service")
+    run("systemctl", "start", "scaem-tokend.socket")
+    run(*TOOL, "backup", "/var/lib/scaem-tokend/copy")
+    call("generate", project_code="since")
+    call("revoke", project_code="since")
+    eventually(caught_up, 60, "the journal")
+    last = status()["sequence"]
+    run("systemctl", "stop", "scaem-tokend.socket", "scaem-tokend.service")
+    for name in os.listdir("/var/lib/scaem-tokend"):
+        if name.startswith("tokens.db"):
+            os.unlink(f"/var/lib/scaem-tokend/{name}")
+    shutil.copy("/var/lib/scaem-tokend/copy", "/var/lib/scaem-tokend/tokens.db")
+    shutil.chown("/var/lib/scaem-tokend/tokens.db", "scaem-tokend")
+    run("systemctl", "start", "scaem-tokend.socket")
+    call("ping")
+    eventually(lambda: any(
+        "older than the journal" in m and str(last) in m for m in messages("-u", "scaem-tokend.service")), 30, "the warning")
+
+
+def check_restore_takes_what_was_ended_from_the_journal():
+    run("systemctl", "stop", "scaem-tokend.socket", "scaem-tokend.service")
+    with open("/tmp/since.json", "w") as file:
+        file.write(run("journalctl", "-q", "--all", "-o", "json", "-n", "100", "SYSLOG_IDENTIFIER=scaem-tokend"))
+    run(*TOOL, "restore", "/var/lib/scaem-tokend/copy", "--since-from", "/tmp/since.json", timeout=120)
+    assert os.stat("/var/lib/scaem-tokend/tokens.db").st_uid != 0
+    run("systemctl", "start", "scaem-tokend.socket")
+    call("ping")
+    run(*TOOL, "check")
 
 
 main(globals())
