@@ -49,7 +49,7 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
         self.directory = directory
         self.clock = clock
         thread = Mutex(try Self.start(writer))
-        Self.startLoadingEnded(state)
+        Self.startLoadingEnded(state, at: clock.wall())
     }
 
     deinit { close() }

@@ -54,7 +54,8 @@ final class Writer: @unchecked Sendable {
                 health == .serving
                 ? upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
                 : configuration.reopenMilliseconds
-            switch queue.take(configuration.batchLimit, timeoutMilliseconds: timeout) {
+            let soon = pruning.hasMore ? min(timeout, configuration.idleMilliseconds) : timeout
+            switch queue.take(configuration.batchLimit, timeoutMilliseconds: soon) {
             case .mutations(let mutations):
                 var rest = mutations[...]
                 while !rest.isEmpty { rest = runBatch(rest) }

@@ -7,6 +7,8 @@ struct Pruning {
     var oldest: (sequence: Int64, skipped: Int64)?
     /// By CLOCK_BOOTTIME; 0 for at once.
     var nextLookMilliseconds: Int64 = 0
+    /// Whether the next idle moment is to be taken at once.
+    var hasMore = false
     /// The position that was last written behind.
     var written: JournalStatus?
 }
@@ -18,10 +20,13 @@ extension Writer {
 
     /// Looks after the audit: seldom, but over the cap after each batch.
     func maintainAudit(at now: Int64, isIdle: Bool) {
-        let isDue = isIdle && now >= pruning.nextLookMilliseconds
+        // Idle moments are taken; where there are none for half as much again, a busy one.
+        let interval = configuration.auditUpkeepSeconds * 1_000
+        let isDue = now >= pruning.nextLookMilliseconds + (isIdle ? 0 : interval / 2)
         guard isDue || isOverCap else { return }
+        pruning.hasMore = false
         if isDue {
-            pruning.nextLookMilliseconds = now + configuration.auditUpkeepSeconds * 1_000
+            pruning.nextLookMilliseconds = now + interval
             writeJournalPosition()
             if health == .serving { writePresented(at: now, all: false) }
         }
@@ -30,7 +35,9 @@ extension Writer {
             commits += 1
             guard health == .serving, prune() else { return }
         } while isIdle && commits < Self.idleCommits && queue.count == 0
+        // There is more that may go: at the next idle moment.
         if isDue { pruning.nextLookMilliseconds = now }
+        pruning.hasMore = isIdle
     }
 
     private var isOverCap: Bool {
