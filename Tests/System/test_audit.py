@@ -3,14 +3,14 @@
 import pytest
 
 from boot import INSIDE
-from installed import boot_installed, checks_of
+from installed import ROOT, boot_installed, checks_of
 
 AUDIT = INSIDE / "audit.py"
 
 
 @pytest.fixture(scope="module")
 def audit():
-    return boot_installed(AUDIT, limit=580)
+    return boot_installed(AUDIT, limit=580, files={"/test/audit.md": ROOT / "docs" / "audit.md"})
 
 
 @pytest.mark.parametrize("name", checks_of(AUDIT))

@@ -171,6 +171,19 @@ def check_all_of_a_project_and_of_a_user():
     assert any("registered" in message for message in messages("SCAEM_PRINCIPAL=root", "SCAEM_PROJECT_CODE=P1"))
 
 
+def check_every_question_is_answered_by_its_line():
+    call("generate", project_code="P3")
+    page = open("/test/audit.md").read()
+    table = page[page.index("| question |") :].split("\n\n")[0]
+    lines = [code.replace("\\|", "|") for code in re.findall(r"\| `(.+)` \|$", table, flags=re.M)]
+    assert len(lines) == 8, lines
+    for line in lines:
+        # Nobody is called alice here, and nothing is 30 days old.
+        line = line.replace("alice", "root").replace("30 days ago", "tomorrow").replace("yesterday", "-1h")
+        done = run("/bin/sh", "-c", line, cwd="/tmp", timeout=120)
+        assert done.strip() and "No entries" not in done, line
+
+
 def check_the_daily_verification():
     run("systemctl", "start", "scaem-tokend-audit-verify.timer")
     run("systemctl", "start", "scaem-tokend-audit-verify.service", timeout=120)
