@@ -61,7 +61,7 @@ extension EventLoop {
         services.logger.info(
             "a change was refused",
             metadata: [
-                "reason": "\(MethodFailure(refusal).error.reason)", "principal": "\(mutation.caller.principal)",
+                "error": "\(MethodFailure(refusal).error.reason)", "principal": "\(mutation.caller.principal)",
                 "pid": "\(mutation.caller.pid)",
             ])
     }

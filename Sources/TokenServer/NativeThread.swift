@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 /// A named thread that runs `body` to its end. Detached: nobody may have to wait for one that is stuck in the kernel.
-func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
+public func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
     final class Box {
         let name: String
         let body: @Sendable () -> Void

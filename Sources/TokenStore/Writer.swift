@@ -46,6 +46,7 @@ final class Writer: @unchecked Sendable {
     /// Works until the queue is closed and empty, then leaves the database as a start wants to find it.
     func run() {
         while true {
+            queue.pulse.answer()
             let timeout =
                 health == .serving
                 ? upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
@@ -56,6 +57,7 @@ final class Writer: @unchecked Sendable {
                 while !rest.isEmpty { rest = runBatch(rest) }
                 maintain(isIdle: false)
             case .idle: maintain(isIdle: true)
+            case .asked: maintain(isIdle: false)
             case .closed:
                 finish()
                 return
@@ -86,7 +88,7 @@ final class Writer: @unchecked Sendable {
                 } catch {
                     return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
                 }
-                return work.changes.isEmpty ? .committed : statements.commit()
+                return work.changes.isEmpty ? .committed : queue.pulse.inDisk(clock) { statements.commit() }
             }
         } catch {
             result = .notCommitted(.any(error))

@@ -29,10 +29,15 @@ extension ExitCode {
 
     /// Says what is wrong on standard error, a line each, and gives the status to exit with.
     static func report(_ error: any Error) -> ExitCode {
-        for line in String(describing: error).split(separator: "\n") {
+        report(String(describing: error), status: error is ConfigurationError ? .configuration : .failure)
+    }
+
+    /// Says these lines on standard error, and gives the status back.
+    static func report(_ lines: String, status: ExitCode) -> ExitCode {
+        for line in lines.split(separator: "\n") {
             let text = Array("scaem-tokend: \(line)\n".utf8)
             _ = write(STDERR_FILENO, text, text.count)
         }
-        return error is ConfigurationError ? .configuration : .failure
+        return status
     }
 }
