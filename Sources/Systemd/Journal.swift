@@ -21,25 +21,23 @@ public enum Journal {
     /// Whether there is a journald to send to.
     public static var isPresent: Bool { access(socketPath, F_OK) == 0 }
 
-    /// Sends one record. Blocks for as long as journald does not read: only for threads that nobody waits for.
-    /// - Returns: 0, or what errno says. 0 is no proof that journald has it, let alone that it is on the disk.
+    /// Sends one record. Blocks while journald does not read and some hundred records wait already: only for threads that
+    /// nobody waits for.
+    /// - Returns: 0, or a negative errno. 0 is no proof that journald has it: it is also what comes where there is none.
     @discardableResult
-    public static func send(_ fields: [Field]) -> CInt {
-        var bytes: [UInt8] = []
-        var ends: [Int] = []
-        for field in fields {
-            bytes.append(contentsOf: field.name.utf8)
-            bytes.append(UInt8(ascii: "="))
-            bytes.append(contentsOf: field.value.utf8)
-            ends.append(bytes.count)
-        }
-        return bytes.withUnsafeMutableBytes { bytes in
-            var start = 0
-            let vectors = ends.map { end in
-                defer { start = end }
-                return iovec(iov_base: bytes.baseAddress.map { $0 + start }, iov_len: end - start)
+    public static func send(_ fields: [Field]) -> CInt { send(fields.map { Array("\($0.name)=\($0.value)".utf8) }) }
+
+    /// The same for fields that are bytes already, each `NAME=value`.
+    public static func send(_ fields: [[UInt8]]) -> CInt {
+        // One room for all, so that the pointers stay good for the call.
+        var bytes = fields.flatMap { $0 }
+        return bytes.withUnsafeMutableBytes { room in
+            var offset = 0
+            let vectors = fields.map { field in
+                defer { offset += field.count }
+                return iovec(iov_base: room.baseAddress.map { $0 + offset }, iov_len: field.count)
             }
-            return -sd_journal_sendv(vectors, CInt(vectors.count))
+            return sd_journal_sendv(vectors, CInt(vectors.count))
         }
     }
 }

@@ -28,6 +28,22 @@ public enum ServiceManager {
         }
     }
 
+    /// Says that the configuration is being read again; `READY=1` ends that (sd_notify(3), `RELOADING=1`).
+    public static func notifyReloading() {
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        notify("RELOADING=1\nMONOTONIC_USEC=\(now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)")
+    }
+
+    /// Whether a service manager listens to `notify`.
+    public static var isListening: Bool { getenv("NOTIFY_SOCKET") != nil }
+
+    /// `WatchdogSec=`, or nil where nobody watches (sd_watchdog_enabled(3)).
+    public static var watchdogMicroseconds: UInt64? {
+        var microseconds: UInt64 = 0
+        return sd_watchdog_enabled(0, &microseconds) > 0 ? microseconds : nil
+    }
+
     /// The sockets that systemd passed, close-on-exec; read once, for the environment that names them is cleared.
     /// - Throws: `ForeignDescriptor`: serving less than an administrator asked for would be a silence.
     public static func passedSockets() throws(ForeignDescriptor) -> [PassedSocket] {

@@ -366,6 +366,29 @@ public protocol TokenLedger: AnyObject, Sendable {
     func status() -> LedgerStatus
 }
 
+/// How the writer of a ledger is, for whoever watches over it.
+public struct WriterState: Sendable, Equatable {
+    /// Whether it has answered every question that it was asked.
+    public let hasAnswered: Bool
+    /// For how long it has been in a call that only the disk can end (a sync, a checkpoint): slow then, not stuck. Nil
+    /// while it is not in one.
+    public let inDiskMilliseconds: Int64?
+
+    /// Describes a writer.
+    public init(hasAnswered: Bool, inDiskMilliseconds: Int64?) {
+        self.hasAnswered = hasAnswered
+        self.inDiskMilliseconds = inDiskMilliseconds
+    }
+}
+
+/// What a watchdog needs of a store.
+public protocol WatchedWriter: Sendable {
+    /// Asks the writer to answer, between two batches; does not wait.
+    func askWriter()
+    /// What has become of that. Cheap: a few loads.
+    func writerState() -> WriterState
+}
+
 /// The disk refused a read; the sentence says what to do and holds no secret.
 public struct LedgerReadError: Error, Sendable {
     public let sentence: String

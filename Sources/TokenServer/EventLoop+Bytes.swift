@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Logging
+import Systemd
 import TokenModel
 import TokenRPC
 
@@ -33,9 +34,10 @@ extension EventLoop {
         if let identity {
             connection.naming = .known(connection.credentials.caller(identity, ownUID: services.settings.ownUID))
         } else {
-            services.logger.warning(
+            services.logger.report(
+                .warning, .lookupFailed,
                 "the user of a connection could not be looked up; its requests are refused for now",
-                metadata: ["uid": "\(connection.credentials.uid)"])
+                ["uid": "\(connection.credentials.uid)"])
             connection.naming = .failed
         }
         advanceStored(connection)

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Logging
+import Systemd
 import TokenModel
 import TokenRPC
 
@@ -28,7 +29,7 @@ final class EventLoop: @unchecked Sendable {
     /// Writers that no connection needs at the moment.
     var spareWriters: [ByteWriter] = []
     var drainDeadline: Int64?
-    /// Called on this thread when it has stopped to listen, and when a drain has left no connection.
+    /// Called on this thread when it runs, when it has stopped to listen, and when a drain has left no connection.
     var done: (() -> Void)?
 
     /// What all loops share.
@@ -102,6 +103,8 @@ final class EventLoop: @unchecked Sendable {
         case .replayed(let id, let page):
             if let connection = connections[id] { replayed(connection, page) }
         case .configure(let settings): services.settings = settings
+        case .answer(let watched): watched.answer()
+        case .greet: done?()
         case .stopListening:
             stopListening()
             done?()
@@ -124,7 +127,8 @@ final class EventLoop: @unchecked Sendable {
         guard nextExpiry < .max || drainDeadline != nil else { return }
         let now = MonotonicClock.milliseconds
         if let drainDeadline, now >= drainDeadline {
-            services.logger.warning("some callers did not read their answers before the stop")
+            services.logger.report(
+                .warning, .unreadAnswers, "some callers did not read their answers before the stop")
             for connection in Array(connections.values) { close(connection) }
         }
         guard now >= nextExpiry else { return }

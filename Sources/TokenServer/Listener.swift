@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Logging
+import Systemd
 import TokenRPC
 
 /// Accepts connections of one listening socket, charges them to their uid, and gives them to a loop.
@@ -75,7 +76,9 @@ final class Listener {
         // The socket is new and its buffer empty: the line fits at once.
         _ = send(connection, writer.bytes.baseAddress, writer.count, CInt(MSG_NOSIGNAL))
         close(connection)
-        logger.notice("over the limit of connections", metadata: ["uid": "\(uid.map(String.init) ?? "unknown")"])
+        logger.report(
+            .notice, .tooManyConnections, "a connection over the limit was refused",
+            ["uid": "\(uid.map(String.init) ?? "unknown")"])
     }
 
     private func refuseOneForLackOfDescriptors() {
@@ -87,7 +90,8 @@ final class Listener {
         let connection = linux_accept(descriptor)
         if connection >= 0 { refuse(connection, uid: nil) }
         spare = Self.openSpare()
-        logger.error("no file descriptors are left: raise LimitNOFILE= or lower limits.connections")
+        logger.report(
+            .error, .noDescriptors, "no file descriptors are left: raise LimitNOFILE= or lower limits.connections")
     }
 
     private static func openSpare() -> CInt { linux_open("/dev/null", O_RDONLY | O_CLOEXEC, 0) }

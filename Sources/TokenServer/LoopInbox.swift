@@ -18,6 +18,10 @@ enum LoopMessage: Sendable {
     case replayed(connection: UInt64, ReplayPage)
     /// Other settings from now on.
     case configure(ServerSettings)
+    /// Whoever watches over the loop asks whether it still goes round.
+    case answer(WatchedLoop)
+    /// Say that the loop runs.
+    case greet
     /// Accept no more callers.
     case stopListening
     /// End with what was asked.

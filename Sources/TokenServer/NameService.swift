@@ -135,8 +135,9 @@ final class NameService: Sendable {
 }
 
 /// CLOCK_MONOTONIC, for what is measured within a run.
-enum MonotonicClock {
-    static var milliseconds: Int64 {
+public enum MonotonicClock {
+    /// Since some moment before the process began.
+    public static var milliseconds: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000

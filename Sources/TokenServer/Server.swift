@@ -14,6 +14,8 @@ public final class Server: Sendable {
     private let names: NameService
     private let accounting: Accounting
     private let inboxes: [LoopInbox]
+    /// The loops as a watchdog sees them, in their order.
+    public let watchedLoops: [WatchedLoop]
     private let feed = Mutex<EventFeed?>(nil)
     /// What was refused.
     public let refusals = RefusalLog { MonotonicClock.milliseconds }
@@ -31,6 +33,7 @@ public final class Server: Sendable {
         names = NameService(directory: directory)
         accounting = Accounting(settings)
         inboxes = try (0..<settings.eventLoops).map { _ in try LoopInbox() }
+        watchedLoops = inboxes.enumerated().map { WatchedLoop(name: "loop-\($0)", inbox: $1) }
         loopsDone = eventfd(0, CInt(EFD_CLOEXEC | EFD_SEMAPHORE))
         guard loopsDone >= 0 else { throw SystemCallFailure("eventfd") }
     }
@@ -47,7 +50,7 @@ public final class Server: Sendable {
         }
     }
 
-    /// Serves callers of these sockets from now on, on threads of its own.
+    /// Serves callers of these sockets from now on, on threads of its own, which run when this returns.
     /// - Throws: `SystemCallFailure`.
     public func start(
         ledger: any TokenLedger, sockets: [ListeningSocket], reload: @escaping @Sendable () -> [String]
@@ -81,6 +84,9 @@ public final class Server: Sendable {
             }
             startThread(name: "loop-\(loop.index)") { loop.run() }
         }
+        // Who is told that the daemon is ready is answered at once: every loop goes round.
+        for inbox in inboxes { inbox.put(.greet) }
+        for _ in inboxes { awaitLoop() }
     }
 
     /// Puts other settings in force, for what is asked from now on. The number of loops stays.
@@ -98,6 +104,11 @@ public final class Server: Sendable {
         awaitLoop()
         for inbox in inboxes { inbox.put(.drain(deadline: deadline)) }
         for _ in inboxes { awaitLoop() }
+    }
+
+    /// What is served now: for a line of `systemctl status`, so it must be cheap.
+    public var activity: (connections: Int, lastSequence: Int64) {
+        (accounting.connections, feed.withLock { $0?.lastSequence } ?? 0)
     }
 
     private func awaitLoop() {

@@ -16,6 +16,9 @@ final class MutationQueue: @unchecked Sendable {
     private var isClosed = false
     private var isWriterWaiting = false
 
+    /// What the writer is asked by whoever watches over it.
+    let pulse = WriterPulse()
+
     init(capacity: Int, shareOfUser: Int) {
         self.capacity = capacity
         capacityOfUser = max(1, capacity / shareOfUser)
@@ -61,6 +64,8 @@ final class MutationQueue: @unchecked Sendable {
         case mutations([Mutation])
         /// Nothing came within the time.
         case idle
+        /// Nothing came, but somebody asks whether the writer still goes round.
+        case asked
         /// Nothing waits and nothing will.
         case closed
     }
@@ -71,6 +76,7 @@ final class MutationQueue: @unchecked Sendable {
             let deadline = Self.deadline(timeoutMilliseconds)
             while first == waiting.count {
                 if isClosed { return .closed }
+                if pulse.isAsked { return .asked }
                 guard wait(until: deadline) else { return .idle }
             }
             let end = min(first + limit, waiting.count)
@@ -82,6 +88,14 @@ final class MutationQueue: @unchecked Sendable {
             }
             for mutation in taken { giveBack(mutation.caller.uid) }
             return .mutations(taken)
+        }
+    }
+
+    /// Wakes the writer for an answer.
+    func ask() {
+        locked {
+            pulse.ask()
+            pthread_cond_signal(arrived)
         }
     }
 

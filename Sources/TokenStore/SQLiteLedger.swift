@@ -1,3 +1,4 @@
+internal import CLinux
 internal import GRDB
 internal import Glibc
 internal import Synchronization
@@ -7,7 +8,7 @@ public import TokenModel
 ///
 /// A mutation that was admitted comes back in exactly one delivery. Before it does, its change and its audit row are
 /// durable, and the change is visible to every thread.
-public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
+public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable {
     // @unchecked: what is not Sendable by itself, `thread`, is touched only with its mutex held; the rest has locks of
     // its own.
     private let state: LedgerState
@@ -170,6 +171,14 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
     /// Notes how far the journal has come, for `status`, and to be written behind: what is synced may be pruned.
     public func noteJournal(_ status: JournalStatus) { state.journal.withLock { $0 = status } }
 
+    // MARK: WatchedWriter
+
+    /// See `WatchedWriter`.
+    public func askWriter() { queue.ask() }
+
+    /// See `WatchedWriter`.
+    public func writerState() -> WriterState { queue.pulse.state(clock) }
+
     // MARK: Inside
 
     /// For checks.
@@ -188,6 +197,7 @@ public final class SQLiteLedger: TokenLedger, @unchecked Sendable {
             &thread, nil,
             { argument in
                 guard let argument else { return nil }
+                linux_name_thread("writer")
                 Unmanaged<Writer>.fromOpaque(argument).takeRetainedValue().run()
                 return nil
             }, argument.toOpaque())

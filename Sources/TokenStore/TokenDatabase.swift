@@ -1,3 +1,4 @@
+internal import Dispatch
 internal import GRDB
 internal import GRDBSQLite
 internal import TokenModel
@@ -21,6 +22,9 @@ final class TokenDatabase {
             configuration.maximumReaderCount = 3
             configuration.busyMode = .timeout(1)
             configuration.label = "store"
+            // GRDB's own choice raises the priority of its queue's threads, which an unprivileged service may not; nobody
+            // waits there but the writer.
+            configuration.qos = .default
             configuration.prepareDatabase { db in
                 // Readers walk few pages at a time; the writer's pages are mostly the ends of its tables.
                 try db.execute(sql: "PRAGMA cache_size = -2000")

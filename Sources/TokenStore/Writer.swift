@@ -50,6 +50,7 @@ final class Writer: @unchecked Sendable {
     /// Works until the queue is closed and empty, then leaves the database as a start wants to find it.
     func run() {
         while true {
+            queue.pulse.answer()
             let timeout =
                 health == .serving
                 ? upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
@@ -61,6 +62,7 @@ final class Writer: @unchecked Sendable {
                 while !rest.isEmpty { rest = runBatch(rest) }
                 maintain(isIdle: false)
             case .idle: maintain(isIdle: true)
+            case .asked: maintain(isIdle: false)
             case .closed:
                 finish()
                 return
@@ -91,7 +93,7 @@ final class Writer: @unchecked Sendable {
                 } catch {
                     return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
                 }
-                return work.changes.isEmpty ? .committed : statements.commit()
+                return work.changes.isEmpty ? .committed : queue.pulse.inDisk(clock) { statements.commit() }
             }
         } catch {
             result = .notCommitted(.any(error))

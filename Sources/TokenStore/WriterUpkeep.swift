@@ -57,7 +57,7 @@ extension Writer {
     func maintain(isIdle: Bool) {
         let now = clock.bootMilliseconds()
         if case .reopening(let nextTry) = health {
-            if now >= nextTry { reopen() }
+            if now >= nextTry { queue.pulse.inDisk(clock) { reopen() } }
             return
         }
         if upkeep.wantsLastUsed(at: now, isIdle: isIdle) { writeLastUsed(at: now) }
@@ -69,7 +69,7 @@ extension Writer {
         guard upkeep.wantsCheckpoint(pages: pages, isIdle: isIdle) else { return }
         upkeep.checkpointed(pages: pages)
         do {
-            _ = try database.checkpoint(truncating: false)
+            _ = try queue.pulse.inDisk(clock) { try database.checkpoint(truncating: false) }
         } catch {
             log(.checkpointFailed(.any(error)))
         }
@@ -98,7 +98,7 @@ extension Writer {
                 } catch {
                     return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
                 }
-                return statements.commit()
+                return queue.pulse.inDisk(clock) { statements.commit() }
             }
         } catch {
             result = .notCommitted(.any(error))
@@ -147,7 +147,7 @@ extension Writer {
     /// After a fault of the program: the index is made anew at once, so that it cannot mislead another batch.
     func reopenNow(because error: StoreError) {
         state.problem.withLock { $0 = error.sentence }
-        reopen()
+        queue.pulse.inDisk(clock) { reopen() }
     }
 
     /// Closes and opens the database, and makes the index anew from it. Until that succeeds no mutation is taken; the
@@ -197,7 +197,7 @@ extension Writer {
 
     /// After the last batch: writes what is left behind, empties the log and closes.
     func finish() {
-        if case .reopening = health { reopen() }
+        if case .reopening = health { queue.pulse.inDisk(clock) { reopen() } }
         if health == .serving {
             repeat { writeLastUsed(at: clock.bootMilliseconds()) } while upkeep.isWritingLastUsed
             if health == .serving { writeJournalPosition() }
@@ -206,7 +206,7 @@ extension Writer {
         state.pool.withLock { $0 = nil }
         if health == .serving {
             do {
-                _ = try database.checkpoint(truncating: true)
+                _ = try queue.pulse.inDisk(clock) { try database.checkpoint(truncating: true) }
             } catch {
                 log(.checkpointFailed(.any(error)))
             }

@@ -17,16 +17,20 @@ struct Serve: ParsableCommand {
         umask(0o077)
         _ = linux_set_dumpable(0)
         let signals = Signals()
-        let logger = Logger(label: "scaem-tokend") { _ in StandardErrorLog() }
+        let journal = ServiceManager.standardErrorIsJournal ? JournalWriter() : nil
+        let logger = Logger(label: "scaem-tokend") { _ -> any LogHandler in
+            journal.map { JournalLog($0) } ?? StandardErrorLog()
+        }
+        // What was logged last is to be read, but a journal that stands still keeps nobody from the end.
+        defer { journal?.flush() }
+        lockMemory(logger)
+        let supervisor = Supervisor(logger: logger)
         do {
-            let daemon = try Daemon(options, logger: logger)
+            let daemon = try Daemon(options, supervisor: supervisor, logger: logger)
             daemon.run(until: signals)
         } catch {
-            // One sentence that says what to do, also as the state that `systemctl status` shows.
-            let lines = String(describing: error).split(separator: "\n")
-            for line in lines { logger.critical("\(line)") }
-            ServiceManager.notify("STATUS=\(lines.first ?? "")")
-            throw error is ConfigurationError ? ExitCode.configuration : ExitCode.failure
+            supervisor?.over()
+            throw StartFailure(error).report(to: logger)
         }
     }
 }
@@ -34,8 +38,9 @@ struct Serve: ParsableCommand {
 /// The parts of a running daemon, put together.
 private final class Daemon: Sendable {
     private let settings: DaemonSettings
-    private let options: CommonOptions
     private let logger: Logger
+    private let supervisor: Supervisor?
+    private let reloading: Reloading
     private let server: Server
     private let ledger: SQLiteLedger
     private let sockets: [ListeningSocket]
@@ -43,9 +48,9 @@ private final class Daemon: Sendable {
 
     /// Opens the database, then the sockets, then serves.
     /// - Throws: an error whose description says in a sentence what to do.
-    init(_ options: CommonOptions, logger: Logger) throws {
-        self.options = options
+    init(_ options: CommonOptions, supervisor: Supervisor?, logger: Logger) throws {
         self.logger = logger
+        self.supervisor = supervisor
         settings = try DaemonSettings(options)
         raiseDescriptorLimit(for: settings.configuration.limits.connections, logger)
         let clock = SystemClock()
@@ -71,27 +76,30 @@ private final class Daemon: Sendable {
             ledger.close()
             throw error
         }
-        try server.start(ledger: ledger, sockets: sockets) { [settings, ledger] in
-            Self.reload(options, running: settings, server: server, ledger: ledger, logger: logger)
-        }
+        let reloading = Reloading(
+            options: options, running: settings, server: server, ledger: ledger, supervisor: supervisor,
+            logger: logger)
+        self.reloading = reloading
+        try server.start(ledger: ledger, sockets: sockets) { reloading.reload() }
         journal.start()
     }
 
     /// Serves until a signal ends it, and leaves nothing that was asked unanswered.
     func run(until signals: borrowing Signals) {
-        logger.notice("ready", metadata: ["socket": "\(settings.paths.socket)", "version": "\(programVersion)"])
-        ServiceManager.notify("READY=1\nSTATUS=Serving \(settings.paths.socket).")
+        logger.report(
+            .notice, .ready, "ready", ["socket": "\(settings.paths.socket)", "version": "\(programVersion)"])
+        supervisor?.ready(server, ledger)
+        ServiceManager.notify("READY=1")
         while signals.next() == SIGHUP {
-            for problem in Self.reload(options, running: settings, server: server, ledger: ledger, logger: logger) {
-                logger.error("the configuration stays as it was: \(problem)")
-            }
+            _ = reloading.reload()
         }
-        logger.notice("stopping: what was asked is still answered")
+        logger.report(.notice, .stopping, "stopping: what was asked is still answered")
         ServiceManager.notify("STOPPING=1\nSTATUS=Answering what was asked before the stop.")
+        supervisor?.stopping(ledger)
         server.drain()
         ledger.close()
         for socket in sockets { socket.remove() }
-        logger.notice("stopped")
+        logger.report(.notice, .stopped, "stopped")
     }
 
     private static func openSockets(_ settings: DaemonSettings, _ logger: Logger) throws -> [ListeningSocket] {
@@ -100,29 +108,11 @@ private final class Daemon: Sendable {
         guard geteuid() == 0 else { return [try ListeningSocket(path: settings.paths.socket, mode: 0o600, group: nil)] }
         let group = try SystemUserDirectory().groupID(callersGroup)
         if group == nil {
-            logger.warning(
+            logger.report(
+                .warning, .noCallersGroup,
                 "the group \(callersGroup) does not exist, so only root can connect: create it, then start again")
         }
         return [try ListeningSocket(path: settings.paths.socket, mode: 0o660, group: group)]
-    }
-
-    /// Reads the configuration again and puts in force what can change while the daemon runs.
-    /// - Returns: what is wrong; the old configuration stays in force then.
-    private static func reload(
-        _ options: CommonOptions, running: DaemonSettings, server: Server, ledger: SQLiteLedger, logger: Logger
-    ) -> [String] {
-        do throws(ConfigurationError) {
-            let settings = try DaemonSettings(options)
-            server.apply(settings.server)
-            ledger.setTokensPerOwner(settings.configuration.tokens.perOwner)
-            for key in settings.changedForNextStart(since: running) {
-                logger.warning("\(key) has changed, which takes effect at the next start")
-            }
-            logger.notice("the configuration was read again")
-            return []
-        } catch {
-            return error.lines
-        }
     }
 }
 
@@ -137,8 +127,8 @@ private func raiseDescriptorLimit(for connections: Int, _ logger: Logger) {
     limit.rlim_cur = min(needed, limit.rlim_max)
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     if limit.rlim_cur < needed {
-        logger.warning(
-            "fewer file descriptors than limits.connections needs: raise LimitNOFILE=",
-            metadata: ["needed": "\(needed)", "allowed": "\(limit.rlim_cur)"])
+        logger.report(
+            .warning, .fewDescriptors, "fewer file descriptors than limits.connections needs: raise LimitNOFILE=",
+            ["needed": "\(needed)", "allowed": "\(limit.rlim_cur)"])
     }
 }

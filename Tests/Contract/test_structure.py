@@ -21,7 +21,7 @@ ALLOWED_IMPORTS = {
     "TokenServer": {"TokenModel", "TokenRPC", "Systemd", "CLinux", "Glibc", "Logging", "Synchronization"},
     "ScaemTokenClient": {"TokenModel", "TokenRPC", "CLinux", "Glibc", "Synchronization"},
     "scaem-token": {"ScaemTokenClient", "TokenModel", "TokenRPC", "CLinux", "Glibc"},
-    "TokenStore": {"TokenModel", "CLinux", "Glibc", "Foundation", "GRDB", "GRDBSQLite", "Synchronization"},
+    "TokenStore": {"TokenModel", "CLinux", "Glibc", "Dispatch", "Foundation", "GRDB", "GRDBSQLite", "Synchronization"},
     "scaem-tokend": {
         "TokenModel", "TokenRPC", "TokenStore", "TokenServer", "ScaemTokenClient", "Systemd", "CLinux", "Glibc",
         "Foundation", "ArgumentParser", "Logging", "Synchronization", "TOMLKit",

@@ -46,7 +46,7 @@ sed -i '/^scaem/d' "$root/etc/passwd" "$root/etc/group" "$root/etc/shadow" "$roo
 cp -a "$results/files/." "$root/"
 ln -sf /usr/lib/systemd/system/scaem-test.target "$root/etc/systemd/system/default.target"
 shift 2
-exec systemd-nspawn -q --register=no --keep-unit --private-network --tmpfs=/tmp --console=pipe \
+exec systemd-nspawn -q --register=no --keep-unit --private-network --capability=CAP_IPC_LOCK --tmpfs=/tmp --console=pipe \
     --bind="$results/out:/test/out" "$@" -b -D "$root"
 """
 

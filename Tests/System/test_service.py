@@ -1,22 +1,47 @@
-"""The units, in a booted system."""
+"""The daemon as a service of a booted system: one boot a script, one test a check of it."""
+
+import functools
+import subprocess
 
 import pytest
 
-from boot import INSIDE
-from installed import boot_installed, checks_of
+from boot import HERE, INSIDE
+from installed import ROOT, boot_installed, checks_of
 
-SERVICE = INSIDE / "service.py"
-
-
-@pytest.fixture(scope="module")
-def service():
-    return boot_installed(SERVICE)
+SCRIPTS = ["service", "reload", "failure", "logs", "watchdog", "restarts"]
+LIMIT_SECONDS = 300
 
 
-@pytest.mark.parametrize("name", checks_of(SERVICE))
-def test_service(service, name):
-    service.assert_check(name)
+@functools.cache
+def shim():
+    """freeze_shim.c, compiled."""
+    source, target = HERE / "freeze_shim.c", ROOT / ".build-test" / "freeze.so"
+    target.parent.mkdir(exist_ok=True)
+    command = ["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(target), str(source), "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
 
 
-def test_no_check_is_missing_or_unknown(service):
-    assert list(service.checks) == checks_of(SERVICE)
+@functools.cache
+def booted(script):
+    """What came of a script, which runs once."""
+    files = {
+        "/test/freeze.so": shim(),
+        "/test/MessageID.swift": ROOT / "Sources" / "Systemd" / "MessageID.swift",
+    }
+    return boot_installed(INSIDE / f"{script}.py", files=files, limit=LIMIT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "script, name", [(script, name) for script in SCRIPTS for name in checks_of(INSIDE / f"{script}.py")]
+)
+def test_check(script, name):
+    booted(script).assert_check(name)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_check_is_missing_or_unknown(script):
+    done = booted(script)
+    assert list(done.checks) == checks_of(INSIDE / f"{script}.py"), done.report()
+    assert done.status == 0, done.report()

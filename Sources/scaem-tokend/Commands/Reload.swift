@@ -1,4 +1,6 @@
 import ArgumentParser
+import Foundation
+import Glibc
 import ScaemTokenClient
 
 /// `reload`: asks the running daemon to read its configuration again.
@@ -9,13 +11,32 @@ struct Reload: ParsableCommand {
     @OptionGroup var options: CommonOptions
 
     func run() throws {
+        let (socket, problem) = try findSocket()
         do {
-            let settings = try DaemonSettings(options)
-            let client = TokenClient(socketPath: settings.paths.socket)
             // Not tried again by itself: a second reading of a file that is being edited may see another file.
-            try client.call("reload", isReadOnly: false, read: { _ in })
+            try TokenClient(socketPath: socket).call("reload", isReadOnly: false, read: { _ in })
+        } catch  where !error.errors.isEmpty {
+            throw ExitCode.report(problems: error.errors, as: .configuration)
         } catch {
-            throw ExitCode.report(error)
+            throw ExitCode.report(problem ?? error)
+        }
+    }
+
+    /// Where the daemon is. The file that says so may be the very one that is wrong: then the daemon is asked all the
+    /// same, where it is found without the file, so that the failure stands in its log and its state too.
+    private func findSocket() throws -> (path: String, problem: ConfigurationError?) {
+        do throws(ConfigurationError) {
+            return (try DaemonSettings(options).paths.socket, nil)
+        } catch {
+            let places = Paths.Options(socket: options.socket, stateDirectory: options.stateDirectory)
+            do throws(ConfigurationError) {
+                let path = try Paths.socket(
+                    options: places, configuration: Configuration(),
+                    environment: ProcessInfo.processInfo.environment, uid: geteuid())
+                return (path, error)
+            } catch let noPath {
+                throw ExitCode.report(problems: error.lines + noPath.lines, as: .configuration)
+            }
         }
     }
 }

@@ -20,7 +20,8 @@ def main(namespace):
             print(f"ok {name.removeprefix('check_')}", flush=True)
         except BaseException as problem:  # also SystemExit: nothing may end the script early and look like success
             failed += 1
-            reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+            line = traceback.extract_tb(problem.__traceback__)[-1].lineno
+            reason = " ".join(f"line {line}: {type(problem).__name__}: {problem}".split())
             print(f"not ok {name.removeprefix('check_')}: {reason}", flush=True)
             traceback.print_exc(file=sys.stderr)
     sys.exit(1 if failed else 0)

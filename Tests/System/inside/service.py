@@ -2,12 +2,46 @@
 """The daemon as a service with its socket: started by a connect, asked, stopped."""
 
 import os
+import pathlib
+import re
 import stat
 
 from checks import eventually, journal, main, prop, run
+from tokend import call, drop_in, records, switched
 from wire import Connection
 
 SOCKET = "/run/scaem-tokend/tokend.sock"
+SERVICE = "scaem-tokend.service"
+UNITS = ["scaem-tokend.service", "scaem-tokend.socket"]
+# What systemd-analyze security may say at most (0 is best, 10 worst).
+LARGEST_EXPOSURE = 0.7
+
+
+def of_process(name):
+    text = pathlib.Path(f"/proc/{prop(SERVICE, 'MainPID')}/status").read_text()
+    return re.search(rf"^{name}:\s*(.*)$", text, re.M)[1]
+
+
+def check_the_units_are_verified_silently():
+    # Without the manual pages, which are another build's product.
+    done = run("systemd-analyze", "verify", "--man=no", *UNITS, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+
+
+def check_the_exposure_is_small():
+    said = run("systemd-analyze", "security", "--offline=yes", f"/usr/lib/systemd/system/{SERVICE}", "--no-pager")
+    exposure = float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)[1])
+    assert exposure <= LARGEST_EXPOSURE, said
+
+
+def check_nothing_but_what_it_needs_holds_it_back():
+    after = set(prop(SERVICE, "After").split())
+    # The second line is what PrivateTmp=, StateDirectory= and the slice bring along: file systems all.
+    assert after <= {"scaem-tokend.socket", "sysinit.target", "systemd-journald.socket",
+                     "system.slice", "-.mount", "tmp.mount", "systemd-tmpfiles-setup.service", "var.mount",
+                     "systemd-remount-fs.service"}, after  # fmt: skip
+    wants = set((prop(SERVICE, "Wants") + " " + prop(SERVICE, "Requires")).split())
+    assert not any("network" in unit or "nss" in unit or "remote" in unit for unit in after | wants), after | wants
 
 
 def check_the_socket_alone_starts_no_daemon():
@@ -30,6 +64,41 @@ def check_it_is_not_root():
     assert run("ps", "-o", "user=", "-p", pid).strip() in ("scaem-tokend", "scaem-t+")
 
 
+def check_its_memory_is_locked():
+    drop_in("[Service]\nAmbientCapabilities=CAP_IPC_LOCK\nCapabilityBoundingSet=CAP_IPC_LOCK\n"
+            "Environment=LD_PRELOAD=/test/freeze.so\n")  # fmt: skip
+    with switched("unlimited-memlock"):
+        run("systemctl", "restart", SERVICE)
+    locked, resident = (int(of_process(name).split()[0]) for name in ("VmLck", "VmRSS"))
+    assert locked >= resident - 64, (locked, resident)
+    assert not records("memoryNotLocked", f"_PID={prop(SERVICE, 'MainPID')}")
+    call("register", application="locked", project_code="P")
+    drop_in("")
+    run("systemctl", "restart", SERVICE)
+
+
+def check_its_memory_is_never_dumped():
+    assert pathlib.Path(f"/proc/{prop(SERVICE, 'MainPID')}/limits").read_text().count("Max core file size        0") == 1
+    # The files of a process that may not be dumped belong to root (proc(5)).
+    assert os.stat(f"/proc/{prop(SERVICE, 'MainPID')}/environ").st_uid == 0
+
+
+def check_it_has_no_capability():
+    assert {of_process(name) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert of_process("NoNewPrivs") == "1" and of_process("Seccomp") == "2"
+
+
+def check_peers_are_known_through_the_sandbox():
+    """Who connects, and from which unit, as another user's service."""
+    run("useradd", "--system", "--groups", "scaem", "web")
+    said = run("systemd-run", "--wait", "--pipe", "-q", "-u", "web-1.service", "-p", "User=web",
+               "scaem-token", "--format", "json", "whoami")  # fmt: skip
+    assert '"principal":"web"' in said and '"unit":"web-1.service"' in said, said
+    assert '"administrator":false' in said, said
+    refused = run("systemd-run", "--wait", "--pipe", "-q", "-p", "User=nobody", "scaem-token", "ping", check=False)
+    assert refused.returncode == 77, refused
+
+
 def check_the_client_works():
     assert "api_key|" in run("scaem-token", "--format", "json", "register", "P1")
     assert '"unit":"scaem-test.service"' in run("scaem-token", "--format", "json", "whoami")
@@ -37,7 +106,10 @@ def check_the_client_works():
 
 def check_the_journal_has_its_messages():
     messages = [entry["MESSAGE"] for entry in journal("-u", "scaem-tokend.service")]
-    assert any("ready" in message for message in messages), messages
+    assert "ready" in messages, messages
+    # Nothing of it comes by another way than its log: no library complains.
+    strays = [entry["MESSAGE"] for entry in journal("_SYSTEMD_UNIT=" + SERVICE) if entry["_TRANSPORT"] != "journal"]
+    assert not strays, strays
 
 
 def check_the_state_is_its_own():
@@ -57,6 +129,8 @@ def check_stopped_means_socket_and_service():
     run("systemctl", "stop", "scaem-tokend.socket", "scaem-tokend.service")
     eventually(lambda: prop("scaem-tokend.service", "ActiveState") == "inactive")
     assert not os.path.exists(SOCKET)
+    strays = [entry["MESSAGE"] for entry in journal("_SYSTEMD_UNIT=" + SERVICE) if entry["_TRANSPORT"] != "journal"]
+    assert not strays, strays
 
 
 main(globals())

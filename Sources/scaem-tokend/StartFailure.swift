@@ -1,0 +1,39 @@
+import ArgumentParser
+import Logging
+import Systemd
+import TokenServer
+import TokenStore
+
+/// Why the daemon does not serve: what is logged and shown, and the status that says whether starting again may help.
+struct StartFailure {
+    private let lines: [String]
+    private let messageID: MessageID
+    private let message: Logger.Message
+    private let status: ExitCode
+
+    init(_ error: any Error) {
+        lines = String(describing: error).split(separator: "\n").map(String.init)
+        switch error {
+        case is ConfigurationError:
+            (messageID, message, status) = (.configurationWrong, "the configuration is wrong", .configuration)
+        case let error as StoreError where Self.needsPerson.contains(error.code):
+            (messageID, message, status) = (.databaseUnusable, "the database cannot be used", .configuration)
+        default:
+            (messageID, message, status) = (.cannotStart, "the daemon cannot start", .failure)
+        }
+    }
+
+    /// What no further start mends, so that systemd is told not to try (RestartPreventExitStatus=). The others may be over
+    /// soon: another program's lock, a disk that is full or away.
+    private static let needsPerson: Set<StoreError.Code> = [
+        .damaged, .newerSchema, .unsafeDirectory, .readOnly, .alreadyServed,
+    ]
+
+    /// Says it in the log, and in a sentence as the state that `systemctl status` shows.
+    /// - Returns: the status to exit with.
+    func report(to logger: Logger) -> ExitCode {
+        for line in lines { logger.report(.critical, messageID, message, ["reason": "\(line)"]) }
+        ServiceManager.notify("STATUS=\(lines.first ?? "")")
+        return status
+    }
+}

@@ -1,0 +1,58 @@
+import Systemd
+import TokenModel
+import TokenServer
+
+/// The line that `systemctl status` shows of a daemon that serves. Sent only when it says something else than before.
+struct StatusLine {
+    private var sent = ""
+    private var counted: (applications: Int, tokens: Int, sequence: Int64, at: Int64)?
+    private var problem: String?
+
+    /// Even where nothing has changed, tokens expire and a disk recovers: counted anew this often.
+    private static let recountMilliseconds: Int64 = 60_000
+    /// While something changes all the time, counting must not become work: with a million tokens it takes milliseconds.
+    private static let restMilliseconds: Int64 = 2_000
+
+    mutating func show(
+        _ server: Server, _ ledger: any TokenLedger, _ verdict: WatchdogRule.Verdict, reloadProblem: String?
+    ) {
+        let (connections, sequence) = server.activity
+        count(ledger, sequence)
+        let text = Self.text(
+            connections: connections, applications: counted?.applications ?? 0, tokens: counted?.tokens ?? 0,
+            storageProblem: problem, diskMilliseconds: verdict.diskMilliseconds, reloadProblem: reloadProblem)
+        guard text != sent else { return }
+        sent = text
+        ServiceManager.notify("STATUS=\(text)")
+    }
+
+    private mutating func count(_ ledger: any TokenLedger, _ sequence: Int64) {
+        let now = MonotonicClock.milliseconds
+        if let counted {
+            let interval =
+                counted.sequence == sequence && problem == nil ? Self.recountMilliseconds : Self.restMilliseconds
+            guard now - counted.at >= interval else { return }
+        }
+        let status = ledger.status()
+        counted = (status.applications, status.tokens, sequence, now)
+        problem = status.storageProblem
+    }
+
+    static func text(
+        connections: Int, applications: Int, tokens: Int, storageProblem: String?, diskMilliseconds: Int64?,
+        reloadProblem: String?
+    ) -> String {
+        var parts: [String] = []
+        if let diskMilliseconds {
+            parts.append("Changes wait for the disk since \(diskMilliseconds / 1_000) s, introspection goes on.")
+        } else if let storageProblem {
+            parts.append("No change is taken: \(storageProblem)")
+        }
+        if let reloadProblem { parts.append(kept(because: reloadProblem)) }
+        parts.append("Serving \(connections) connections; \(tokens) tokens of \(applications) applications.")
+        return parts.joined(separator: " ")
+    }
+
+    /// What a failed reload leaves to be seen.
+    static func kept(because problem: String) -> String { "The configuration stays as it was (\(problem))." }
+}

@@ -1,0 +1,129 @@
+import Glibc
+import Logging
+import Synchronization
+import Systemd
+import TokenModel
+import TokenServer
+
+/// What systemd hears of the daemon besides its start and stop, on a thread of its own: the watchdog's food, what
+/// `systemctl status` shows, and more time for a start or a stop that the disk makes long. There is none without systemd.
+final class Supervisor: @unchecked Sendable {
+    // @unchecked: what is below `monitor` is touched only while it is locked.
+    private let logger: Logger
+    /// How often it looks: often enough for the watchdog to bear three looks without an answer.
+    private let lookMilliseconds: Int
+    private let hasWatchdog: Bool
+    private let monitor = Monitor()
+    private var phase = Phase.starting
+    private var reloadProblem: String?
+
+    private enum Phase {
+        case starting
+        case serving(Server, any TokenLedger & WatchedWriter)
+        case stopping(any WatchedWriter)
+        /// Nothing more is said: the last word is somebody else's.
+        case over
+    }
+
+    /// systemd.service(5), TimeoutStartSec=: a start may take this much longer than the unit says, a piece at a time. A
+    /// million tokens load in a second; a long write-ahead log on a slow disk may take minutes.
+    static let longestExtensionMilliseconds: Int64 = 900_000
+    private static let extensionMicroseconds = 30_000_000
+    /// No watchdog asks for more: the status is to be of use.
+    private static let slowestLookMilliseconds = 5_000
+
+    /// Starts it, or gives nil where no service manager listens.
+    init?(logger: Logger) {
+        guard ServiceManager.isListening else { return nil }
+        self.logger = logger
+        let watchdog = ServiceManager.watchdogMicroseconds
+        hasWatchdog = watchdog != nil
+        lookMilliseconds = max(50, min(Self.slowestLookMilliseconds, Int((watchdog ?? .max) / 4_000)))
+        startThread(name: "supervisor") { [self] in run() }
+    }
+
+    /// The database is open and every loop answers.
+    func ready(_ server: Server, _ ledger: any TokenLedger & WatchedWriter) { enter(.serving(server, ledger)) }
+
+    /// The start has failed. What is said of that is not overwritten.
+    func over() { enter(.over) }
+
+    /// What was asked is still answered.
+    func stopping(_ ledger: any WatchedWriter) { enter(.stopping(ledger)) }
+
+    /// What was wrong with the configuration at the last reload; nil where nothing was.
+    func reloaded(problem: String?) {
+        monitor.locked { reloadProblem = problem }
+        // At once, so that it is there when `systemctl reload` returns; the next look adds the counts.
+        ServiceManager.notify("STATUS=\(problem.map(StatusLine.kept(because:)) ?? "The configuration was read again.")")
+    }
+
+    private func enter(_ phase: Phase) {
+        monitor.locked {
+            self.phase = phase
+            monitor.wake()
+        }
+    }
+
+    // MARK: The thread
+
+    private func run() -> Never {
+        var rule = WatchdogRule()
+        var status = StatusLine()
+        var begun = MonotonicClock.milliseconds
+        var isServing = false
+        while true {
+            let (phase, problem) = monitor.locked { (self.phase, reloadProblem) }
+            switch phase {
+            case .over: break
+            case .starting:
+                askForTime(since: begun, "Opening the database")
+            case .serving(let server, let ledger):
+                isServing = true
+                let verdict = rule.look(
+                    loops: server.watchedLoops.map { ($0.name, $0.hasAnswered) }, writer: ledger.writerState())
+                tell(verdict)
+                server.watchedLoops.forEach { $0.ask() }
+                ledger.askWriter()
+                status.show(server, ledger, verdict, reloadProblem: problem)
+            case .stopping(let ledger):
+                if isServing { begun = MonotonicClock.milliseconds }
+                isServing = false
+                if ledger.writerState().inDiskMilliseconds ?? 0 < WatchdogRule.slowDiskMilliseconds {
+                    askForTime(since: begun, "Answering what was asked before the stop")
+                }
+            }
+            wait()
+        }
+    }
+
+    private func askForTime(since begun: Int64, _ what: String) {
+        let elapsed = MonotonicClock.milliseconds - begun
+        guard elapsed < Self.longestExtensionMilliseconds else { return }
+        monitor.locked {
+            if case .over = phase { return }
+            ServiceManager.notify(
+                "EXTEND_TIMEOUT_USEC=\(Self.extensionMicroseconds)\nSTATUS=\(what), since \(elapsed / 1_000) s.")
+        }
+    }
+
+    private func tell(_ verdict: WatchdogRule.Verdict) {
+        for part in verdict.newlyStuck {
+            logger.report(
+                .critical, .partStuck, "a part of the daemon does not answer, so the watchdog is not fed",
+                ["part": "\(part)"])
+        }
+        if verdict.isNewlySlow {
+            logger.report(
+                .warning, .slowDisk, "changes wait for the disk, introspection goes on",
+                ["milliseconds": "\(verdict.diskMilliseconds ?? 0)"])
+        }
+        if hasWatchdog, verdict.mayFeed { ServiceManager.notify("WATCHDOG=1") }
+    }
+
+    /// Until the next look, or until there is something to look at.
+    private func wait() {
+        let next = MonotonicClock.milliseconds + Int64(lookMilliseconds)
+        monitor.locked { _ = monitor.wait(until: next) }
+    }
+}

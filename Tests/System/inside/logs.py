@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""What the daemon says in the journal, and that a journal which stands still stops nothing."""
+
+import time
+
+from checks import eventually, journal, main, run
+from tokend import SERVICE, SOCKET, call, main_pid, message_ids, records
+from wire import Connection
+
+run("systemctl", "start", "scaem-tokend.socket")
+token = call("register", application="a", project_code="P")["registration_token"]
+
+
+def refuse(count):
+    """So many changes that are refused, each with its line in the log."""
+    with Connection(SOCKET, 60) as connection:
+        for _ in range(count):
+            assert connection.refusal("register", application="a", project_code="P")["code"] == -32002
+
+
+def check_records_have_their_fields():
+    entry = records("ready")[-1]
+    assert entry["MESSAGE"] == "ready" and entry["PRIORITY"] == "5"
+    assert entry["SYSLOG_IDENTIFIER"] == "scaem-tokend" and entry["_TRANSPORT"] == "journal"
+    assert entry["CODE_FILE"].endswith("/Serve.swift") and int(entry["CODE_LINE"]) > 0 and entry["CODE_FUNC"]
+    assert entry["SCAEM_SOCKET"] == SOCKET and entry["SCAEM_VERSION"]
+    assert entry["_SYSTEMD_UNIT"] == SERVICE
+
+
+def check_every_message_is_explained():
+    run("journalctl", "--update-catalog")
+    for name, identity in message_ids().items():
+        text = run("journalctl", "--dump-catalog", identity)
+        assert "Subject: " in text and "scaem-tokend" in text, name
+
+
+def check_a_refusal_is_a_constant_message_with_fields():
+    refuse(1)
+    entry = [entry for entry in journal("_SYSTEMD_UNIT=" + SERVICE) if entry["MESSAGE"] == "a change was refused"][-1]
+    assert entry["SCAEM_PRINCIPAL"] == "root" and entry["SCAEM_ERROR"] == "already_registered", entry
+    assert entry["PRIORITY"] == "6"
+
+
+def check_no_token_is_in_the_journal():
+    texts = [str(value) for entry in journal() for value in entry.values()]
+    assert not any(token.split("|")[1][:24] in text for text in texts)
+
+
+def check_a_frozen_journal_stops_no_request_and_drops_are_counted():
+    run("systemctl", "kill", "-s", "STOP", "systemd-journald.service")
+    try:
+        begun = time.monotonic()
+        refuse(12_000)
+        assert call("rotate", application="a", project_code="P")["registration_token"]
+        assert time.monotonic() - begun < 60
+    finally:
+        run("systemctl", "kill", "-s", "CONT", "systemd-journald.service")
+    entry = eventually(lambda: records("recordsDropped"), 30, "the count of what was dropped")[-1]
+    assert int(entry["SCAEM_DROPPED"]) > 0
+
+
+def check_a_frozen_journal_stops_no_exit():
+    run("systemctl", "kill", "-s", "STOP", "systemd-journald.service")
+    try:
+        refuse(2_000)
+        pid = main_pid()
+        begun = time.monotonic()
+        run("systemctl", "kill", "-s", "TERM", SERVICE)
+        eventually(lambda: main_pid() != pid, 30, "the end")
+        assert time.monotonic() - begun < 10
+    finally:
+        run("systemctl", "kill", "-s", "CONT", "systemd-journald.service")
+
+
+def check_a_burst_arrives_whole():
+    call("ping")
+    before = len(journal("_SYSTEMD_UNIT=" + SERVICE))
+    for _ in range(20):
+        refuse(1_000)
+        journal("-n", "1")
+    arrived = len(journal("_SYSTEMD_UNIT=" + SERVICE)) - before
+    assert arrived >= 20_000, arrived
+
+
+main(globals())

@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+"""The watchdog, with one part of the daemon standing still at a time."""
+
+import subprocess
+import threading
+import time
+
+from checks import eventually, journal, main, prop, run
+from tokend import SERVICE, call, configure, drop_in, main_pid, records, state, status_text, switched
+
+WATCHDOG_SECONDS = 3
+run("systemctl", "start", "scaem-tokend.socket")
+configure("[server]\nevent_loops = 2\n")
+drop_in(f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\nTimeoutStartSec=2\nEnvironment=LD_PRELOAD=/test/freeze.so\n")
+run("systemctl", "start", SERVICE)
+
+
+def ended_by_the_watchdog(part, switch):
+    call("register", application=part, project_code="P")
+    before = main_pid()
+    timeouts = len(watchdog_messages())
+    with switched(switch):
+        eventually(lambda: len(watchdog_messages()) > timeouts, 30, f"the watchdog's end of a stuck {part}")
+    eventually(lambda: state() == "active" and main_pid() not in (0, before), 30, "the next start")
+    assert call("ping") == {}
+    assert records("partStuck", f"SCAEM_PART={part}"), "the journal does not name the part"
+    assert any("code=killed, status=6/ABRT" in text or "code=dumped, status=6/ABRT" in text
+               for text in service_messages(before)), service_messages(before)  # fmt: skip
+
+
+def service_messages(pid):
+    return [entry["MESSAGE"] for entry in journal("_PID=1", "UNIT=" + SERVICE)]
+
+
+def watchdog_messages():
+    return [text for text in service_messages(0) if "Watchdog timeout" in text]
+
+
+def check_nothing_frozen_is_left_alone():
+    pid = main_pid()
+    call("register", application="calm", project_code="P")
+    time.sleep(2 * WATCHDOG_SECONDS)  # the event is that none comes
+    assert main_pid() == pid and not watchdog_messages()
+
+
+def check_the_first_loop_frozen():
+    ended_by_the_watchdog("loop-0", "freeze-loop-0")
+
+
+def check_the_second_loop_frozen():
+    ended_by_the_watchdog("loop-1", "freeze-loop-1")
+
+
+def check_the_writer_frozen():
+    ended_by_the_watchdog("writer", "freeze-writer")
+
+
+def check_a_slow_disk_is_not_a_stuck_writer():
+    credentials = call("register", application="slow", project_code="P")
+    token = credentials["registration_token"]
+    pid, timeouts = main_pid(), len(watchdog_messages())
+    answers = []
+    rotating = threading.Thread(target=lambda: answers.append(call("rotate", 60.0, application="slow", project_code="P")))
+    with switched("slow-disk"):
+        rotating.start()
+        end = time.monotonic() + 3 * WATCHDOG_SECONDS
+        slowest = 0.0
+        while time.monotonic() < end:
+            begun = time.monotonic()
+            assert call("introspect", token=token)["active"] is True
+            slowest = max(slowest, time.monotonic() - begun)
+            time.sleep(0.05)
+        assert not answers, "the change was acknowledged before it was on the disk"
+        assert "wait for the disk" in status_text(), status_text()
+        assert slowest < 1.0, f"introspection took {slowest:.2f} s"
+    rotating.join(30)
+    assert answers and answers[0]["registration_token"] != token
+    assert main_pid() == pid and len(watchdog_messages()) == timeouts
+    assert records("slowDisk")
+    eventually(lambda: "wait for the disk" not in status_text(), what="an end of the status")
+
+
+def check_a_long_start_gets_its_time():
+    with switched("slow-start"):
+        restart = subprocess.Popen(["systemctl", "restart", SERVICE])
+        eventually(lambda: state() == "activating", what="the start")
+        pid = main_pid()
+        time.sleep(6)  # three times TimeoutStartSec=
+        assert state() == "activating" and main_pid() == pid
+        assert status_text().startswith("Opening the database, since "), status_text()
+    assert restart.wait(30) == 0
+    assert state() == "active" and main_pid() == pid
+
+
+def check_the_status_has_live_counts():
+    eventually(lambda: "tokens of" in status_text(), what="counts")
+    held = status_text()
+    call("register", application="counted", project_code="P")
+    eventually(lambda: "tokens of" in status_text() and status_text() != held, what="a new count")
+
+
+main(globals())
