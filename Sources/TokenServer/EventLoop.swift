@@ -21,6 +21,8 @@ final class EventLoop: @unchecked Sendable {
     /// Closed in this round; an event that epoll has already reported may still name them.
     private var graveyard: [Connection] = []
     var watchers: [Connection] = []
+    /// The credential socket's side, on the first loop only.
+    private(set) var desk: CredentialDesk?
 
     let reader = JSONReader()
     var lookups = Lookups()
@@ -62,6 +64,7 @@ final class EventLoop: @unchecked Sendable {
     private static let inboxMark: UInt64 = 0
     private static let firstListenerMark: UInt64 = 1
     private static let largestListenerMark: UInt64 = 64
+    private static let deskMark: UInt64 = 65
 
     /// Runs for ever, on the calling thread.
     func run() -> Never {
@@ -83,6 +86,9 @@ final class EventLoop: @unchecked Sendable {
         case Self.firstListenerMark...Self.largestListenerMark:
             let place = Int(event.data.u64 - Self.firstListenerMark)
             if place < listeners.count { listeners[place].accept() }
+        case Self.deskMark:
+            desk?.ready()
+            finishDrainIfEmpty()
         default:
             guard let address = event.data.ptr else { return }
             ready(Unmanaged<Connection>.fromOpaque(address).takeUnretainedValue(), event.events)
@@ -100,7 +106,9 @@ final class EventLoop: @unchecked Sendable {
             if let connection = connections[id] { finished(connection, outcome) }
         case .replayed(let id, let page):
             if let connection = connections[id] { replayed(connection, page) }
-        case .configure(let settings): services.settings = settings
+        case .configure(let settings):
+            services.settings = settings
+            desk?.apply(settings)
         case .stopListening:
             stopListening()
             done?()
@@ -114,7 +122,8 @@ final class EventLoop: @unchecked Sendable {
 
     /// Until when epoll may sleep: the first line that may time out, or the end of the drain.
     private func timeout() -> CInt {
-        let next = min(drainDeadline ?? .max, nextExpiry)
+        // The desk keeps its own time: what it still has to say at the end must not make this loop spin.
+        let next = min(connections.isEmpty ? .max : drainDeadline ?? .max, nextExpiry)
         guard next < Int64.max else { return -1 }
         return CInt(clamping: max(0, next - MonotonicClock.milliseconds))
     }
@@ -122,7 +131,7 @@ final class EventLoop: @unchecked Sendable {
     private func expire() {
         guard nextExpiry < .max || drainDeadline != nil else { return }
         let now = MonotonicClock.milliseconds
-        if let drainDeadline, now >= drainDeadline {
+        if let drainDeadline, now >= drainDeadline, !connections.isEmpty {
             services.logger.warning("some callers did not read their answers before the stop")
             for connection in Array(connections.values) { close(connection) }
         }
@@ -160,8 +169,19 @@ final class EventLoop: @unchecked Sendable {
         }
     }
 
-    /// Accepts what has connected already, then no more.
+    /// Serves the credential socket too. Before this loop runs.
+    func add(_ desk: CredentialDesk) throws(SystemCallFailure) {
+        self.desk = desk
+        var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: Self.deskMark))
+        guard epoll_ctl(epoll, EPOLL_CTL_ADD, desk.descriptor, &event) == 0 else {
+            throw SystemCallFailure("epoll_ctl")
+        }
+    }
+
+    /// Accepts what has connected already, then no more. Units that have connected for their credentials stay where they
+    /// are: see `CredentialDesk`.
     func stopListening() {
+        desk?.stopListening()
         for listener in listeners {
             listener.acceptAll()
             var event = epoll_event()
@@ -212,6 +232,7 @@ final class EventLoop: @unchecked Sendable {
     private func drain(deadline: Int64) {
         drainDeadline = deadline
         for connection in Array(connections.values) { drain(connection) }
+        desk?.drain(deadline: deadline)
         finishDrainIfEmpty()
     }
 
@@ -222,8 +243,8 @@ final class EventLoop: @unchecked Sendable {
         settle(connection)
     }
 
-    private func finishDrainIfEmpty() {
-        guard drainDeadline != nil, connections.isEmpty, let done else { return }
+    func finishDrainIfEmpty() {
+        guard drainDeadline != nil, connections.isEmpty, desk?.isEmpty ?? true, let done else { return }
         drainDeadline = nil
         self.done = nil
         done()

@@ -18,10 +18,12 @@ struct Serve: ParsableCommand {
         _ = linux_set_dumpable(0)
         let signals = Signals()
         let logger = Logger(label: "scaem-tokend") { _ in StandardErrorLog() }
+        let passed = Sockets.Passed()
         do {
-            let daemon = try Daemon(options, logger: logger)
+            let daemon = try Daemon(options, passed: passed, logger: logger)
             daemon.run(until: signals)
         } catch {
+            StoredConnections.refuse(passed.stored, logger: logger)
             // One sentence that says what to do, also as the state that `systemctl status` shows.
             let lines = String(describing: error).split(separator: "\n")
             for line in lines { logger.critical("\(line)") }
@@ -38,11 +40,11 @@ private final class Daemon: Sendable {
     private let logger: Logger
     private let server: Server
     private let ledger: SQLiteLedger
-    private let sockets: [ListeningSocket]
+    private let sockets: Sockets
 
     /// Opens the database, then the sockets, then serves.
     /// - Throws: an error whose description says in a sentence what to do.
-    init(_ options: CommonOptions, logger: Logger) throws {
+    init(_ options: CommonOptions, passed: Sockets.Passed, logger: Logger) throws {
         self.options = options
         self.logger = logger
         settings = try DaemonSettings(options)
@@ -56,12 +58,15 @@ private final class Daemon: Sendable {
             configuration: settings.store, log: { event in event.write(to: logger) },
             deliver: { delivery in server.deliver(delivery) })
         do {
-            sockets = try Self.openSockets(settings, logger)
+            sockets = try Sockets(settings, passed: passed, logger: logger)
         } catch {
             ledger.close()
             throw error
         }
-        try server.start(ledger: ledger, sockets: sockets) { [settings, ledger] in
+        try server.start(
+            ledger: ledger, sockets: sockets.callers, credentialSockets: sockets.credentials, stored: passed.stored,
+            keeper: passed.keeper
+        ) { [settings, ledger] in
             Self.reload(options, running: settings, server: server, ledger: ledger, logger: logger)
         }
     }
@@ -79,20 +84,8 @@ private final class Daemon: Sendable {
         ServiceManager.notify("STOPPING=1\nSTATUS=Answering what was asked before the stop.")
         server.drain()
         ledger.close()
-        for socket in sockets { socket.remove() }
+        sockets.remove()
         logger.notice("stopped")
-    }
-
-    private static func openSockets(_ settings: DaemonSettings, _ logger: Logger) throws -> [ListeningSocket] {
-        let passed = try ServiceManager.passedSockets()
-        guard passed.isEmpty else { return passed.map { ListeningSocket(passed: $0.descriptor) } }
-        guard geteuid() == 0 else { return [try ListeningSocket(path: settings.paths.socket, mode: 0o600, group: nil)] }
-        let group = try SystemUserDirectory().groupID(callersGroup)
-        if group == nil {
-            logger.warning(
-                "the group \(callersGroup) does not exist, so only root can connect: create it, then start again")
-        }
-        return [try ListeningSocket(path: settings.paths.socket, mode: 0o660, group: group)]
     }
 
     /// Reads the configuration again and puts in force what can change while the daemon runs.
@@ -115,12 +108,9 @@ private final class Daemon: Sendable {
     }
 }
 
-/// Whose members may connect to the system's daemon.
-private let callersGroup = "scaem"
-
-/// A descriptor a connection, and some for the database, the journal and the loops.
+/// A descriptor a connection, and what the server and the database need beside them.
 private func raiseDescriptorLimit(for connections: Int, _ logger: Logger) {
-    let needed = rlim_t(connections + 64)
+    let needed = rlim_t(connections + Server.descriptorsBesideConnections)
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < needed else { return }
     limit.rlim_cur = min(needed, limit.rlim_max)
