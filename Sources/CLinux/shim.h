@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sockios.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -18,6 +20,8 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
@@ -66,3 +70,45 @@ static inline void linux_prefetch(const void *address) { __builtin_prefetch(addr
 
 /// prctl(2), PR_SET_DUMPABLE.
 static inline int linux_set_dumpable(int dumpable) { return prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0); }
+
+/// unix(7), SIOCOUTQ: how much memory of what was sent the peer has not read yet, or -1 with errno. 0 is "nothing is on
+/// its way".
+static inline int linux_unread_bytes(int fd) {
+    int bytes = 0;
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -1;
+}
+
+/// sendmsg(2) of one datagram with one descriptor (unix(7), SCM_RIGHTS), without waiting for the receiver; -1 sends none.
+static inline ssize_t linux_send_with_descriptor(int socket, const struct sockaddr_un *address, socklen_t length,
+                                                 const void *bytes, size_t count, int descriptor) {
+    union {
+        char room[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr aligned;
+    } control;
+    memset(&control, 0, sizeof control);
+    struct iovec part = {(void *)bytes, count};
+    struct msghdr message = {(void *)address, length, &part, 1, NULL, 0, 0};
+    if (descriptor >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.room;
+        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+        head->cmsg_level = SOL_SOCKET;
+        head->cmsg_type = SCM_RIGHTS;
+        head->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(head), &descriptor, sizeof(int));
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/// mmap(2) of memory that stays one after a clone(2); NULL with errno.
+static inline void *linux_map_shared(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+/// pidfd_open(2): close-on-exec, readable when the process has ended; -1 with errno.
+static inline int linux_open_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/// clone(2) as fork(2) does it, but with one table of descriptors for both (CLONE_FILES). In a process of one thread only.
+/// No signal says that it has ended.
+static inline pid_t linux_clone_with_files(void) { return (pid_t)syscall(SYS_clone, 0x00000400, NULL, NULL, NULL, NULL); }

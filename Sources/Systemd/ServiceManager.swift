@@ -4,12 +4,14 @@ import Glibc
 /// The service manager's side of the daemon: sd_notify(3) and sd_listen_fds(3). Without systemd every call is quietly
 /// without effect.
 public enum ServiceManager {
-    /// A socket that systemd listens on for us.
+    /// A descriptor that systemd passed: a socket that it listens on for us, or one that was put into its store.
     public struct PassedSocket: Sendable {
-        /// Listening, close-on-exec.
+        /// Close-on-exec.
         public let descriptor: CInt
-        /// `FileDescriptorName=` of its unit.
+        /// `FileDescriptorName=` of its unit, or the name it was stored under.
         public let name: String
+        /// Whether it is a Unix stream socket that listens.
+        public let isListeningSocket: Bool
     }
 
     /// Sends a state to the service manager, as sd_notify(3) words it: `READY=1`, `STATUS=…`, `STOPPING=1`.
@@ -20,6 +22,9 @@ public enum ServiceManager {
     /// A descriptor was passed that is no listening Unix stream socket.
     public struct ForeignDescriptor: Error, CustomStringConvertible, Sendable {
         let name: String
+
+        /// Names the descriptor.
+        public init(name: String) { self.name = name }
 
         /// What is wrong and what to do.
         public var description: String {
@@ -44,9 +49,8 @@ public enum ServiceManager {
         return sd_watchdog_enabled(0, &microseconds) > 0 ? microseconds : nil
     }
 
-    /// The sockets that systemd passed, close-on-exec; read once, for the environment that names them is cleared.
-    /// - Throws: `ForeignDescriptor`: serving less than an administrator asked for would be a silence.
-    public static func passedSockets() throws(ForeignDescriptor) -> [PassedSocket] {
+    /// What systemd passed, close-on-exec; read once, for the environment that names them is cleared.
+    public static func passedDescriptors() -> [PassedSocket] {
         var names: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
         let count = sd_listen_fds_with_names(1, &names)
         guard count > 0 else { return [] }
@@ -54,17 +58,12 @@ public enum ServiceManager {
             for index in 0..<Int(count) { free(names?[index]) }
             free(names)
         }
-        var sockets: [PassedSocket] = []
-        for index in 0..<Int(count) {
-            let socket = PassedSocket(
-                descriptor: SD_LISTEN_FDS_START + CInt(index),
-                name: names?[index].map { String(cString: $0) } ?? "unknown")
-            guard sd_is_socket_unix(socket.descriptor, CInt(SOCK_STREAM.rawValue), 1, nil, 0) > 0 else {
-                throw ForeignDescriptor(name: socket.name)
-            }
-            sockets.append(socket)
+        return (0..<Int(count)).map { index in
+            let descriptor = SD_LISTEN_FDS_START + CInt(index)
+            return PassedSocket(
+                descriptor: descriptor, name: names?[index].map { String(cString: $0) } ?? "unknown",
+                isListeningSocket: sd_is_socket_unix(descriptor, CInt(SOCK_STREAM.rawValue), 1, nil, 0) > 0)
         }
-        return sockets
     }
 
     /// The unit that a process belongs to (sd_pid_get_unit(3)), or nil. For a record, never for a decision: the pid may

@@ -8,7 +8,10 @@ extension EventLoop {
     func deliver(_ delivery: Delivery) {
         var touched: [Connection] = []
         for mutation in delivery.mutations where mutation.ticket.loop == index {
-            guard let connection = connections[mutation.ticket.connection] else { continue }
+            guard let connection = connections[mutation.ticket.connection] else {
+                desk?.ended(mutation)
+                continue
+            }
             if !connection.isTouched {
                 connection.isTouched = true
                 touched.append(connection)
@@ -21,6 +24,7 @@ extension EventLoop {
             advanceStored(connection)
             settle(connection)
         }
+        finishDrainIfEmpty()
     }
 
     private func answer(_ connection: Connection, _ mutation: Mutation) {

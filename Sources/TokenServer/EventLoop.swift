@@ -22,6 +22,8 @@ final class EventLoop: @unchecked Sendable {
     /// Closed in this round; an event that epoll has already reported may still name them.
     private var graveyard: [Connection] = []
     var watchers: [Connection] = []
+    /// The credential socket's side, on the first loop only.
+    private(set) var desk: CredentialDesk?
 
     let reader = JSONReader()
     var lookups = Lookups()
@@ -64,6 +66,7 @@ final class EventLoop: @unchecked Sendable {
     private static let inboxMark: UInt64 = 0
     private static let firstListenerMark: UInt64 = 1
     private static let largestListenerMark: UInt64 = 64
+    private static let deskMark: UInt64 = 65
 
     /// Runs for ever, on the calling thread.
     func run() -> Never {
@@ -85,6 +88,9 @@ final class EventLoop: @unchecked Sendable {
         case Self.firstListenerMark...Self.largestListenerMark:
             let place = Int(event.data.u64 - Self.firstListenerMark)
             if place < listeners.count { listeners[place].accept() }
+        case Self.deskMark:
+            desk?.ready()
+            finishDrainIfEmpty()
         default:
             guard let address = event.data.ptr else { return }
             ready(Unmanaged<Connection>.fromOpaque(address).takeUnretainedValue(), event.events)
@@ -102,7 +108,9 @@ final class EventLoop: @unchecked Sendable {
             if let connection = connections[id] { finished(connection, outcome) }
         case .replayed(let id, let page):
             if let connection = connections[id] { replayed(connection, page) }
-        case .configure(let settings): services.settings = settings
+        case .configure(let settings):
+            services.settings = settings
+            desk?.apply(settings)
         case .answer(let watched): watched.answer()
         case .greet: done?()
         case .stopListening:
@@ -118,7 +126,8 @@ final class EventLoop: @unchecked Sendable {
 
     /// Until when epoll may sleep: the first line that may time out, or the end of the drain.
     private func timeout() -> CInt {
-        let next = min(drainDeadline ?? .max, nextExpiry)
+        // The desk keeps its own time: what it still has to say at the end must not make this loop spin.
+        let next = min(connections.isEmpty ? .max : drainDeadline ?? .max, nextExpiry)
         guard next < Int64.max else { return -1 }
         return CInt(clamping: max(0, next - MonotonicClock.milliseconds))
     }
@@ -126,7 +135,7 @@ final class EventLoop: @unchecked Sendable {
     private func expire() {
         guard nextExpiry < .max || drainDeadline != nil else { return }
         let now = MonotonicClock.milliseconds
-        if let drainDeadline, now >= drainDeadline {
+        if let drainDeadline, now >= drainDeadline, !connections.isEmpty {
             services.logger.report(
                 .warning, .unreadAnswers, "some callers did not read their answers before the stop")
             for connection in Array(connections.values) { close(connection) }
@@ -166,8 +175,19 @@ final class EventLoop: @unchecked Sendable {
         }
     }
 
-    /// Accepts what has connected already, then no more.
+    /// Serves the credential socket too. Before this loop runs.
+    func add(_ desk: CredentialDesk) throws(SystemCallFailure) {
+        self.desk = desk
+        var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: Self.deskMark))
+        guard epoll_ctl(epoll, EPOLL_CTL_ADD, desk.descriptor, &event) == 0 else {
+            throw SystemCallFailure("epoll_ctl")
+        }
+    }
+
+    /// Accepts what has connected already, then no more. Units that have connected for their credentials stay where they
+    /// are: see `CredentialDesk`.
     func stopListening() {
+        desk?.stopListening()
         for listener in listeners {
             listener.acceptAll()
             var event = epoll_event()
@@ -218,6 +238,7 @@ final class EventLoop: @unchecked Sendable {
     private func drain(deadline: Int64) {
         drainDeadline = deadline
         for connection in Array(connections.values) { drain(connection) }
+        desk?.drain(deadline: deadline)
         finishDrainIfEmpty()
     }
 
@@ -228,8 +249,8 @@ final class EventLoop: @unchecked Sendable {
         settle(connection)
     }
 
-    private func finishDrainIfEmpty() {
-        guard drainDeadline != nil, connections.isEmpty, let done else { return }
+    func finishDrainIfEmpty() {
+        guard drainDeadline != nil, connections.isEmpty, desk?.isEmpty ?? true, let done else { return }
         drainDeadline = nil
         self.done = nil
         done()

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A lock and what its holders wait for, with waits that the wall clock does not lengthen.

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 public import Logging
 import Synchronization
+import Systemd
 public import TokenModel
 
 /// The daemon's socket side: loops that serve connections, and the threads for what may block.
@@ -21,6 +22,10 @@ public final class Server: Sendable {
     public let refusals = RefusalLog { MonotonicClock.milliseconds }
     /// eventfd(2) that counts the loops that have done the step of the stop they were told to do.
     private let loopsDone: CInt
+
+    /// What a process needs beside one descriptor a connection: units that wait for their credentials, the database, the
+    /// journal and the loops.
+    public static let descriptorsBesideConnections = Bounds.pendingCredentials + 64
 
     /// Makes what a server needs before it serves.
     /// - Throws: `SystemCallFailure` where the system has no descriptors left.
@@ -51,9 +56,14 @@ public final class Server: Sendable {
     }
 
     /// Serves callers of these sockets from now on, on threads of its own, which run when this returns.
+    /// - Parameters:
+    ///   - credentialSockets: those that systemd connects to for a unit's LoadCredential=.
+    ///   - stored: connections to them that an earlier instance accepted and did not answer.
+    ///   - keeper: refuses those that are accepted when the daemon is killed before systemd has them.
     /// - Throws: `SystemCallFailure`.
     public func start(
-        ledger: any TokenLedger, sockets: [ListeningSocket], reload: @escaping @Sendable () -> [String]
+        ledger: any TokenLedger, sockets: [ListeningSocket], credentialSockets: [ListeningSocket] = [],
+        stored: [StoredConnection] = [], keeper: CredentialKeeper? = nil, reload: @escaping @Sendable () -> [String]
     ) throws {
         let feed = EventFeed(loops: inboxes.count, lastSequence: try ledger.recordBounds().last)
         self.feed.withLock { $0 = feed }
@@ -76,6 +86,11 @@ public final class Server: Sendable {
                     .adopt(descriptor: descriptor, credentials: credentials, id: accepted))
             }
             try loops[0].add(listener)
+        }
+        if !credentialSockets.isEmpty || !stored.isEmpty {
+            let desk = try CredentialDesk(loopIndex: 0, services: services, store: DescriptorStore(), keeper: keeper)
+            try loops[0].add(desk)
+            try desk.start(listeners: credentialSockets.map(\.descriptor), stored: stored)
         }
         for loop in loops {
             loop.done = { [loopsDone] in

@@ -27,6 +27,8 @@ public struct ServerSettings: Sendable {
     public var ownUID: UInt32 = 0
     /// Shown to administrators by `status`.
     public var synchronousMode = "full"
+    /// What units may have through the credential socket.
+    public var credentials: [CredentialGrant] = []
 
     /// The defaults.
     public init() {}
@@ -61,4 +63,22 @@ enum Bounds {
     static let watcherBacklogBytes = 1_048_576
     /// Audit rows read at once for a watcher that catches up.
     static let replayPageRows = 500
+    /// Units that wait for their credentials at once; further ones wait in the backlog, where a killed daemon loses none.
+    /// Half of the unit's FileDescriptorStoreMax=512: the service manager may be behind with what was taken out again.
+    static let pendingCredentials = 256
+    /// How many of them are accepted before the loop's callers get their turn.
+    static let credentialAcceptsPerWake = 16
+    /// Credentials that a unit gets of one entry in a row. A start with ten commands asks ten times, and three such
+    /// starts within a minute are an administrator at work, not a crash loop.
+    static let credentialBurst = 30
+    /// How long until one more: a unit in a loop then costs the disk and its readers nothing worth mentioning.
+    static let credentialRefillSeconds: Int64 = 10
+    /// How long a unit waits for room in the writer's queue.
+    static let credentialPatienceMilliseconds: Int64 = 10_000
+    /// How soon what could not be done is tried again.
+    static let credentialTickMilliseconds = 50
+    /// How long a peer that is not root may take to read its refusal. Root's are waited for: a credential must not be cut.
+    static let strangerPatienceMilliseconds: Int64 = 10_000
+    /// How long a stop waits, after its deadline, for refusals to be read.
+    static let credentialLastWordMilliseconds: Int64 = 5_000
 }

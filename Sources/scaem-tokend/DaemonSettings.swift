@@ -58,6 +58,11 @@ struct DaemonSettings {
         settings.defaultGraceSeconds = Int64(configuration.tokens.graceSecondsDefault)
         settings.ownUID = geteuid()
         settings.version = programVersion
+        settings.credentials = configuration.credentials.map { entry in
+            CredentialGrant(
+                unit: entry.unit, credential: entry.credential, application: entry.application,
+                project: entry.projectCode, graceSeconds: Int64(entry.graceSeconds))
+        }
         return settings
     }
 }

@@ -17,6 +17,8 @@ struct Serve: ParsableCommand {
         umask(0o077)
         _ = linux_set_dumpable(0)
         let signals = Signals()
+        // Before any other thread and any secret: the keeper that it starts gets a copy of this process.
+        let passed = Sockets.Passed()
         let journal = ServiceManager.standardErrorIsJournal ? JournalWriter() : nil
         let logger = Logger(label: "scaem-tokend") { _ -> any LogHandler in
             journal.map { JournalLog($0) } ?? StandardErrorLog()
@@ -26,9 +28,10 @@ struct Serve: ParsableCommand {
         lockMemory(logger)
         let supervisor = Supervisor(logger: logger)
         do {
-            let daemon = try Daemon(options, supervisor: supervisor, logger: logger)
+            let daemon = try Daemon(options, passed: passed, supervisor: supervisor, logger: logger)
             daemon.run(until: signals)
         } catch {
+            StoredConnections.refuse(passed.stored, logger: logger)
             supervisor?.over()
             throw StartFailure(error).report(to: logger)
         }
@@ -43,12 +46,12 @@ private final class Daemon: Sendable {
     private let reloading: Reloading
     private let server: Server
     private let ledger: SQLiteLedger
-    private let sockets: [ListeningSocket]
+    private let sockets: Sockets
     private let journal: JournalFeed
 
     /// Opens the database, then the sockets, then serves.
     /// - Throws: an error whose description says in a sentence what to do.
-    init(_ options: CommonOptions, supervisor: Supervisor?, logger: Logger) throws {
+    init(_ options: CommonOptions, passed: Sockets.Passed, supervisor: Supervisor?, logger: Logger) throws {
         self.logger = logger
         self.supervisor = supervisor
         settings = try DaemonSettings(options)
@@ -68,7 +71,7 @@ private final class Daemon: Sendable {
             },
             deliver: { delivery in server.deliver(delivery) })
         do {
-            sockets = try Self.openSockets(settings, logger)
+            sockets = try Sockets(settings, passed: passed, logger: logger)
             journal = try JournalFeed(ledger: ledger, others: others, clock: clock, logger: logger) {
                 server.refusals.takeHeldBack()
             }
@@ -80,7 +83,10 @@ private final class Daemon: Sendable {
             options: options, running: settings, server: server, ledger: ledger, supervisor: supervisor,
             logger: logger)
         self.reloading = reloading
-        try server.start(ledger: ledger, sockets: sockets) { reloading.reload() }
+        try server.start(
+            ledger: ledger, sockets: sockets.callers, credentialSockets: sockets.credentials, stored: passed.stored,
+            keeper: passed.keeper
+        ) { reloading.reload() }
         journal.start()
     }
 
@@ -98,30 +104,14 @@ private final class Daemon: Sendable {
         supervisor?.stopping(ledger)
         server.drain()
         ledger.close()
-        for socket in sockets { socket.remove() }
+        sockets.remove()
         logger.report(.notice, .stopped, "stopped")
-    }
-
-    private static func openSockets(_ settings: DaemonSettings, _ logger: Logger) throws -> [ListeningSocket] {
-        let passed = try ServiceManager.passedSockets()
-        guard passed.isEmpty else { return passed.map { ListeningSocket(passed: $0.descriptor) } }
-        guard geteuid() == 0 else { return [try ListeningSocket(path: settings.paths.socket, mode: 0o600, group: nil)] }
-        let group = try SystemUserDirectory().groupID(callersGroup)
-        if group == nil {
-            logger.report(
-                .warning, .noCallersGroup,
-                "the group \(callersGroup) does not exist, so only root can connect: create it, then start again")
-        }
-        return [try ListeningSocket(path: settings.paths.socket, mode: 0o660, group: group)]
     }
 }
 
-/// Whose members may connect to the system's daemon.
-private let callersGroup = "scaem"
-
-/// A descriptor a connection, and some for the database, the journal and the loops.
+/// A descriptor a connection, and what the server and the database need beside them.
 private func raiseDescriptorLimit(for connections: Int, _ logger: Logger) {
-    let needed = rlim_t(connections + 64)
+    let needed = rlim_t(connections + Server.descriptorsBesideConnections)
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < needed else { return }
     limit.rlim_cur = min(needed, limit.rlim_max)

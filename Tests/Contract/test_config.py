@@ -38,7 +38,8 @@ WRONG = {
         '[[credential]]\nunit = "a b"\ncredential = "t"\napplication = "a"\nproject_code = "p"\n', 2, "unit",
     ),
     "a unit's application": (
-        '[[credential]]\nunit = "a.service"\ncredential = "t"\napplication = "-a"\nproject_code = "p"\n', 4, "application",
+        '[[credential]]\nunit = "a.service"\ncredential = "t"\napplication = "-a"\nproject_code = "p"\n', 4,
+        "application",
     ),
     "a credential without its project": (
         '\n[[credential]]\nunit = "a.service"\ncredential = "t"\napplication = "a"\n', 2, "project_code",
@@ -192,8 +193,8 @@ def test_reload_puts_every_key_in_force_that_does_not_need_a_start(make_daemon):
         assert first.refusal("generate", project_code="q")["code"] == -32011
         with daemon.connect(alice) as turned_away:
             assert turned_away.read_line() is not None
-        daemon.configure("[tokens]\nper_owner = 3\nttl_seconds_default = 100\nttl_seconds_min = 90\ngrace_seconds_max = 5\n"
-                         "grace_seconds_default = 3\n"
+        daemon.configure("[tokens]\nper_owner = 3\nttl_seconds_default = 100\nttl_seconds_min = 90\n"
+                         "grace_seconds_max = 5\ngrace_seconds_default = 3\n"
                          "[limits]\nconnections_per_user = 2\nmutations_per_second_per_user = 4\n")  # fmt: skip
         with daemon.connect() as root:
             assert root.call("reload") == {}
@@ -304,7 +305,7 @@ def test_a_user_s_own_daemon_is_nobody_else_s(own_daemon):
 def test_a_user_s_own_client_finds_it(own_daemon):
     daemon, alice = own_daemon
     done = subprocess.run(
-        [*daemon.wrapper, str(public_binary("scaem-token")), "--socket", str(daemon.socket), "ping"], capture_output=True,
-        text=True, timeout=30, env={**os.environ, **daemon.environment},
+        [*daemon.wrapper, str(public_binary("scaem-token")), "--socket", str(daemon.socket), "ping"],
+        capture_output=True, text=True, timeout=30, env={**os.environ, **daemon.environment},
     )  # fmt: skip
     assert done.returncode == 0, done

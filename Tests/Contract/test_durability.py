@@ -1,4 +1,4 @@
-"""What was answered is there: after kill -9, after a full disk, after a stop; and two daemons never share a database."""
+"""What was answered is there, after kill -9 and after a stop; and two daemons never share a database."""
 
 import contextlib
 import json

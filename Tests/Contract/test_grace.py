@@ -136,7 +136,7 @@ def test_previous_tokens_keep_their_own_ends(holder, clock):
     for grace in (300, 100, 200):
         ends.append(one.rotate(grace=grace)["previous_token_expiration"])
         clock.advance(1_000)
-    assert one.previous() == [(shapes.fingerprint(t), end) for t, end in zip(one.tokens, ends)]
+    assert one.previous() == [(shapes.fingerprint(t), end) for t, end in zip(one.tokens[:3], ends, strict=True)]
     start = clock.wall - 3_000
     assert ends == [shapes.time_text(start + s) for s in (300_000, 101_000, 202_000)]
     clock.advance(101_000 - 3_000 - 1)

@@ -132,7 +132,8 @@ def test_expires_before_is_exclusive(root, name):
     assert len(pages(root, application=application, expires_before=later, limit=1)[0]) == 1
 
 
-@pytest.mark.parametrize("text", ["", "now", "2025", "2025-05-24", "2025-02-29T00:00:00.000Z", "2025-13-01T00:00:00.000Z",
+@pytest.mark.parametrize("text", ["", "now", "2025", "2025-05-24", "2025-02-29T00:00:00.000Z",
+                                  "2025-13-01T00:00:00.000Z",
                                   "2025-05-24T24:00:00.000Z", "2025-05-24T18:18:60.000Z", "2025-05-24 18:18:22.265Z",
                                   "2025-05-24T18:18:22.265", "2025-05-24T18:18:22.265Zx", "-025-05-24T18:18:22.265Z",
                                   "2025-05-24T18:18:22.265+02:00", "２025-05-24T18:18:22.265Z"])  # fmt: skip

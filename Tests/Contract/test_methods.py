@@ -136,7 +136,8 @@ def test_a_ttl_out_of_bounds_is_refused_and_changes_nothing(root, app, method, t
                          ids=bytes.decode)  # fmt: skip
 def test_a_grace_out_of_bounds_is_refused_and_changes_nothing(root, app, grace):
     application, credentials = app
-    text = b'{"jsonrpc":"2.0","id":1,"method":"rotate","params":{"application":"%s","project_code":"p","grace_seconds":%s}}'
+    params = b'{"application":"%s","project_code":"p","grace_seconds":%s}'
+    text = b'{"jsonrpc":"2.0","id":1,"method":"rotate","params":' + params + b"}"
     assert_error(root.answer(text % (application.encode(), grace)), -32602, 1, param="grace_seconds")
     assert root.active(credentials["registration_token"])
 
@@ -229,7 +230,8 @@ GOOD_NAMES = [
     "x" * 128,
     "a/b/c.d@e:f",
 ]
-BAD_NAMES = ["", ".", "-a", ".a", ":a", "@a", "/a", "a b", " a", "a ", "a\n", "a\0", "é", "aé", "a\\b", "a*", "*", "a,b",
+BAD_NAMES = ["", ".", "-a", ".a", ":a", "@a", "/a", "a b", " a", "a ", "a\n", "a\0", "é", "aé", "a\\b", "a*", "*",
+             "a,b",
              "a+b", "a~", "x" * 129, "x" * 5_000, "a\u00a0", "ａ", "a\tb", "a|b", 'a"b', "a#b"]  # fmt: skip
 
 
@@ -350,7 +352,8 @@ def test_introspect_of_anything_else_says_exactly_one_thing(root, app):
     token = app[1]["registration_token"]
     body = token[len(shapes.PREFIX) :]
     wrong = [
-        "", " ", "x", shapes.PREFIX, body, token[:-1], token + "0", " " + token, token + " ", token + "\n", token + "\0",
+        "", " ", "x", shapes.PREFIX, body, token[:-1], token + "0", " " + token, token + " ", token + "\n",
+        token + "\0",
         token.swapcase(), "API_KEY|" + body, "api_key:" + body, shapes.PREFIX + "0" * 64, "é" * 36, "\0" * 72,
         token[:-1] + ("0" if token[-1] != "0" else "1"), token[:-6] + "zzzzzz", "x" * 50_000,
         token[:20] + ("a" if token[20] != "a" else "b") + token[21:], shapes.well_formed("a" * 58),
@@ -449,7 +452,8 @@ def test_revoke_s_forms(root, app):
     application, made = app
     token = made["registration_token"]
     for params in (
-        {"token": token, "project_code": "p"}, {"token": token, "application": application}, {}, {"application": application},
+        {"token": token, "project_code": "p"}, {"token": token, "application": application}, {},
+        {"application": application},
         {"token": token, "application": application, "project_code": "p"}, {"token": token, "x": 1}, {"token": None},
         {"token": 1}, {"token": None, "project_code": "p", "application": application},
         {"application": None, "project_code": "p"},
@@ -558,7 +562,8 @@ def test_no_error_repeats_a_secret(root, app):
     token = app[1]["registration_token"]
     root.may_echo = True
     for method in METHODS:
-        for params in ({token: 1}, {"application": token}, {"project_code": token}, {"token": [token]}, {"cursor": token},
+        for params in ({token: 1}, {"application": token}, {"project_code": token}, {"token": [token]},
+                       {"cursor": token},
                        {"project_code": "p", "ttl_seconds": token}, [token]):  # fmt: skip
             line = root.exchange(request(method, params, 1))
             if b'"error"' in line:

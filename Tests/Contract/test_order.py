@@ -81,7 +81,8 @@ def test_a_read_after_a_mutation_sees_it(root, name):
         add("introspect", {"token": token}, lambda a: a["result"] == {"active": False})
         add("list", {"application": application}, lambda a, k=application: fingerprints(a) == [made[k]])
         add("rotate", here | {"grace_seconds": 60}, lambda a: "previous_token_expiration" in a["result"])
-        add("list", {"application": application}, lambda a, k=application, o=old: fingerprints(a) not in ([made[k]], [o])
+        add("list", {"application": application},
+            lambda a, k=application, o=old: fingerprints(a) not in ([made[k]], [o])
             and [p["fingerprint"] for p in a["result"]["tokens"][0]["previous"]] == [made[k]])  # fmt: skip
         add("revoke", here, lambda a: a["result"] == {"revoked": 2})
         add("list", {"application": application}, lambda a: fingerprints(a) == [])

@@ -111,7 +111,8 @@ def test_open_and_closed_methods(shared, who):
     for part, caller in who.items():
         is_admin = part in ("root", "admin")
         answers = ask_as(caller, shared.socket, [
-            ("ping", None), ("whoami", None), ("status", None), ("introspect", {"token": "x"}), ("revoke", {"token": "x"}),
+            ("ping", None), ("whoami", None), ("status", None), ("introspect", {"token": "x"}),
+            ("revoke", {"token": "x"}),
             ("reload", None), ("revoke", {"application": "*", "project_code": "no-such"}),
         ])  # fmt: skip
         codes = [outcome(answer) for answer in answers]
@@ -243,8 +244,8 @@ def _named(uid):
 @pytest.mark.parametrize(
     ("uid", "may"),
     [
-        (4_243, True), (61_183, True), (61_184, False), (63_000, False), (65_519, False), (65_520, True), (65_533, True),
-        (65_535, True), (65_536, False), (100_007, False), (2**31, False), (2**32 - 2, False),
+        (4_243, True), (61_183, True), (61_184, False), (63_000, False), (65_519, False), (65_520, True),
+        (65_533, True), (65_535, True), (65_536, False), (100_007, False), (2**31, False), (2**32 - 2, False),
     ],
 )  # fmt: skip
 def test_recycled_and_delegated_numbers_may_own_nothing(shared, uid, may):

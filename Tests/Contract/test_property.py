@@ -57,8 +57,9 @@ class History:
     # What may happen.
 
     def step(self):
-        kinds = [(self.mutation, 60), (self.introspection, 20), (self.listing, 12), (self.counting, 4), (self.passing, 12),
-                 (self.batch, 4), (self.rotations, 4), (self.restart, 0.3), (self.crash, 0.3), (self.crash_midway, 0.8)]  # fmt: skip
+        kinds = [(self.mutation, 60), (self.introspection, 20), (self.listing, 12), (self.counting, 4),
+                 (self.passing, 12), (self.batch, 4), (self.rotations, 4), (self.restart, 0.3), (self.crash, 0.3),
+                 (self.crash_midway, 0.8)]  # fmt: skip
         self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]()
 
     def rotations(self):

@@ -165,7 +165,7 @@ class Connection:
         return response
 
     def call(self, method, params=None, /, **more):
-        """The result; an error answer raises Refused. A file named in `more` is a param: call("ping", ttl_seconds=1)."""
+        """The result; an error answer raises Refused. Params are an object, or named: call("list", limit=1)."""
         response = self.ask(method, {**(params or {}), **more} if params or more else None)
         if "error" in response:
             raise Refused(response["error"])

@@ -15,6 +15,11 @@ struct Paths: Sendable, Equatable {
     let socket: String
     let stateDirectory: String
 
+    /// The folder of the socket, with its slash; empty where the path is only a name.
+    var socketFolder: String {
+        String(socket[..<(socket.lastIndex(of: "/").map(socket.index(after:)) ?? socket.startIndex)])
+    }
+
     /// Finds both.
     /// - Parameters:
     ///   - environment: the variables of the process.
