@@ -125,72 +125,6 @@ public final class Mutation: @unchecked Sendable {
     }
 }
 
-/// What happened to tokens, as the contract's `watch` and the audit name it.
-public enum AuditEvent: String, Sendable, CaseIterable {
-    case registered, generated, rotated, revoked, unregistered
-}
-
-/// One committed change: a row of the audit, chained over the row before it.
-public struct AuditRecord: Sendable {
-    /// From 1, without holes, in the order of the commits.
-    public let sequence: Int64
-    public let time: Instant
-    public let event: AuditEvent
-    public let registrationID: RegistrationID
-    public let application: ApplicationName
-    /// Nil for `unregistered`, which ends the tokens of every project.
-    public let project: ProjectCode?
-    public let principal: Principal
-    public let uid: UInt32
-    public let gid: UInt32
-    public let pid: Int32
-    public let unit: String?
-    /// Of the token that was made, if one was.
-    public let fingerprint: Fingerprint?
-    /// Of the living tokens that ended.
-    public let ended: [Fingerprint]
-    /// The tokens whose end was moved forward, with their new end.
-    public let shortened: [ShortenedToken]
-    /// SHA-256 over the previous row's chain value and this row (docs/audit.md has the bytes).
-    public let chain: TokenDigest
-
-    /// Makes a record of what was, or is about to be, committed.
-    public init(
-        sequence: Int64, time: Instant, event: AuditEvent, registrationID: RegistrationID,
-        application: ApplicationName, project: ProjectCode?, principal: Principal, uid: UInt32, gid: UInt32,
-        pid: Int32, unit: String?, fingerprint: Fingerprint?, ended: [Fingerprint], shortened: [ShortenedToken],
-        chain: TokenDigest
-    ) {
-        self.sequence = sequence
-        self.time = time
-        self.event = event
-        self.registrationID = registrationID
-        self.application = application
-        self.project = project
-        self.principal = principal
-        self.uid = uid
-        self.gid = gid
-        self.pid = pid
-        self.unit = unit
-        self.fingerprint = fingerprint
-        self.ended = ended
-        self.shortened = shortened
-        self.chain = chain
-    }
-}
-
-/// A token whose end a grace moved forward.
-public struct ShortenedToken: Equatable, Sendable {
-    public let fingerprint: Fingerprint
-    public let expiration: Instant
-
-    /// Names a token and its new end.
-    public init(fingerprint: Fingerprint, expiration: Instant) {
-        self.fingerprint = fingerprint
-        self.expiration = expiration
-    }
-}
-
 /// What one batch of the writer ended in: handed over once a batch, after the commit and after the index has it.
 public struct Delivery: Sendable {
     /// Each with its outcome, in the order of submission.
@@ -337,9 +271,16 @@ public enum Admission: Sendable {
     case closed
 }
 
+/// What a caller of a ledger keeps to.
+public enum LedgerLimits {
+    /// How many digests one look-up takes: enough to hide the memory's latency behind the others', and a lock that is
+    /// held for a few microseconds.
+    public static let lookups = 16
+}
+
 /// What the server needs of a store; its words are the model's, so that another store can stand behind it.
 public protocol TokenLedger: AnyObject, Sendable {
-    /// Looks presented tokens' digests up, at most `mostLookups` at once so that their memory is fetched side by side,
+    /// Looks presented tokens' digests up, at most `LedgerLimits.lookups` at once so that their memory is fetched side by side,
     /// and calls `answer` for each in turn under the index's lock: with nil where it is not alive. Called on the event
     /// loops: no I/O, no allocation. Notes the use for `last_used_at`.
     func introspect(_ digests: UnsafeBufferPointer<TokenDigest>, answer: (Int, ActiveToken?) -> Void)
@@ -398,10 +339,6 @@ public struct LedgerReadError: Error, Sendable {
 }
 
 extension TokenLedger {
-    /// How many digests one look-up takes: enough to hide the memory's latency behind the others', and a lock that is
-    /// held for a few microseconds.
-    public static var mostLookups: Int { 16 }
-
     /// Looks one digest up and, where it is alive, calls `found` under the index's lock.
     /// - Returns: whether it is alive.
     public func introspect(_ digest: TokenDigest, found: (ActiveToken) -> Void) -> Bool {

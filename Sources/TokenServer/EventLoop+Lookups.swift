@@ -9,7 +9,7 @@ struct Lookups: ~Copyable {
     private let ids = UnsafeMutablePointer<UnsafeRawBufferPointer>.allocate(capacity: capacity)
     private(set) var count = 0
 
-    private static let capacity = 16
+    private static var capacity: Int { LedgerLimits.lookups }
 
     var isFull: Bool { count == Self.capacity }
 

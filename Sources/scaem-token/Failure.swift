@@ -40,8 +40,8 @@ extension Failure {
     init(_ error: TokenClientError, isReadOnly: Bool, target: String?) {
         var text = Failure.lowerCased(error.message)
         if let code = error.daemonCode { text += " (\(code))" }
-        if let next = error.next, Failure.issuing.contains(next) {
-            text += "; next: " + (target.map { "scaem-token \(next) \($0)" } ?? "the method \(next)")
+        if let target, let next = error.next, Failure.issuing.contains(next) {
+            text += "; next: scaem-token \(next) \(target)"
         } else if let hint = error.code == .refused
             ? Failure.adviceForRefusal(error) : Failure.advice(error, isReadOnly)
         {

@@ -341,6 +341,7 @@ def test_errors_of_the_transport_fit_the_schema(make_daemon):
         with daemon.connect(alice) as second:
             validate("error.busy", wire.parse(second.read_line())["error"])
             second.assert_closed()
+        daemon.allow_logged_errors()
         daemon.configure("tokens.per_owner = 0\nx = 1\n")
         error = root.refusal("reload")
         validate("error.invalid_configuration", error)

@@ -1,0 +1,65 @@
+/// What happened to tokens, as the contract's `watch` and the audit name it.
+public enum AuditEvent: String, Sendable, CaseIterable {
+    case registered, generated, rotated, revoked, unregistered
+}
+
+/// One committed change: a row of the audit, chained over the row before it.
+public struct AuditRecord: Sendable {
+    /// From 1, without holes, in the order of the commits.
+    public let sequence: Int64
+    public let time: Instant
+    public let event: AuditEvent
+    public let registrationID: RegistrationID
+    public let application: ApplicationName
+    /// Nil for `unregistered`, which ends the tokens of every project.
+    public let project: ProjectCode?
+    public let principal: Principal
+    public let uid: UInt32
+    public let gid: UInt32
+    public let pid: Int32
+    public let unit: String?
+    /// Of the token that was made, if one was.
+    public let fingerprint: Fingerprint?
+    /// Of the living tokens that ended.
+    public let ended: [Fingerprint]
+    /// The tokens whose end was moved forward, with their new end.
+    public let shortened: [ShortenedToken]
+    /// SHA-256 over the previous row's chain value and this row (docs/audit.md has the bytes).
+    public let chain: TokenDigest
+
+    /// Makes a record of what was, or is about to be, committed.
+    public init(
+        sequence: Int64, time: Instant, event: AuditEvent, registrationID: RegistrationID,
+        application: ApplicationName, project: ProjectCode?, principal: Principal, uid: UInt32, gid: UInt32,
+        pid: Int32, unit: String?, fingerprint: Fingerprint?, ended: [Fingerprint], shortened: [ShortenedToken],
+        chain: TokenDigest
+    ) {
+        self.sequence = sequence
+        self.time = time
+        self.event = event
+        self.registrationID = registrationID
+        self.application = application
+        self.project = project
+        self.principal = principal
+        self.uid = uid
+        self.gid = gid
+        self.pid = pid
+        self.unit = unit
+        self.fingerprint = fingerprint
+        self.ended = ended
+        self.shortened = shortened
+        self.chain = chain
+    }
+}
+
+/// A token whose end a grace moved forward.
+public struct ShortenedToken: Equatable, Sendable {
+    public let fingerprint: Fingerprint
+    public let expiration: Instant
+
+    /// Names a token and its new end.
+    public init(fingerprint: Fingerprint, expiration: Instant) {
+        self.fingerprint = fingerprint
+        self.expiration = expiration
+    }
+}
