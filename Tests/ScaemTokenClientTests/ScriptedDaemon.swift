@@ -21,6 +21,7 @@ final class ScriptedDaemon: Sendable {
     let path: String
     private let listener: Int32
     private let state: Mutex<State>
+    private let ended = DispatchSemaphore(value: 0)
 
     private struct State {
         var steps: [Step]
@@ -45,6 +46,9 @@ final class ScriptedDaemon: Sendable {
         Thread.detachNewThread { [self] in serve() }
     }
 
+    /// Waits until one more connection is closed on this side.
+    func waitForEndOfConnection() { ended.wait() }
+
     func stop() {
         shutdown(listener, Int32(SHUT_RDWR))
         unlink(path)
@@ -61,6 +65,7 @@ final class ScriptedDaemon: Sendable {
             guard let file = fdopen(connection, "r+") else { break }
             while let line = Self.line(file), answer(line, connection) {}
             fclose(file)
+            ended.signal()
         }
         close(listener)
     }

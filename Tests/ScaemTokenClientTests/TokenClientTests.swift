@@ -60,6 +60,7 @@ private let secret = "api_key|6O7A2yUY8gNAoc1GSpW1blcphw1EGJ654OGma05ane8jpXrCsA
         let pong = #""result":{}"#
         try withDaemon(.answerAndClose(pong), .answer(credentials())) { daemon, client in
             try client.ping()
+            daemon.waitForEndOfConnection()
             _ = try client.rotate(project: project)
             #expect(daemon.requests.count == 2)
             #expect(daemon.connections == 2)
