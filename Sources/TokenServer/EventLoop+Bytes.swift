@@ -77,7 +77,9 @@ extension EventLoop {
         } else if count == 0 {
             connection.inputEnded = true
         } else if errno != EAGAIN && errno != EINTR {
-            close(connection)
+            // What it asked and is still on its way stays charged to it until that is done.
+            connection.inputEnded = true
+            connection.outputBroken = true
         }
     }
 
@@ -97,6 +99,10 @@ extension EventLoop {
             guard wasFull, connection.isBlocked, connection.backlogBytes < Bounds.outputHighWaterBytes else { break }
             advanceStored(connection)
             if connection.isClosed { return }
+        }
+        if drainDeadline != nil, connection.watch != nil, connection.hasAnsweredAll {
+            sayWatchEnds(connection, .shuttingDown)
+            flush(connection)
         }
         if connection.isClosing || connection.hasNothingLeftToAsk,
             connection.backlogBytes == 0 || connection.outputBroken
@@ -157,9 +163,10 @@ extension EventLoop {
 
 extension Connection {
     /// The caller sends no more, and all that it sent has its answer. One that watches has more to hear until it hangs up.
-    fileprivate var hasNothingLeftToAsk: Bool {
-        inputEnded && isIdle && batch == nil && !isBlocked && !isLooking && (watch == nil || peerHungUp)
-    }
+    fileprivate var hasNothingLeftToAsk: Bool { hasAnsweredAll && (watch == nil || peerHungUp) }
+
+    /// The caller sends no more, and all that it sent has its answer.
+    fileprivate var hasAnsweredAll: Bool { inputEnded && isIdle && batch == nil && !isBlocked && !isLooking }
 
     var isLooking: Bool {
         if case .looking = naming { true } else { false }

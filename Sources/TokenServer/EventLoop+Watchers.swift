@@ -76,6 +76,11 @@ extension EventLoop {
         var lines: [EventLine] = records.map { EventLine($0) }
         for connection in watchers {
             guard let watch = connection.watch, !watch.isCatchingUp, !connection.isClosing else { continue }
+            if records.count > Bounds.replayPageRows {
+                // Much at once is read from the audit instead, page by page, as fast as the watcher reads.
+                connection.watch?.isCatchingUp = true
+                continue
+            }
             for index in lines.indices where lines[index].record.sequence > watch.position {
                 append(&lines[index], to: connection)
             }

@@ -242,9 +242,9 @@ final class EventLoop: @unchecked Sendable {
         finishDrainIfEmpty()
     }
 
-    /// The caller can send no more (its next write fails), what it has sent is still read to the end.
+    /// The caller can send no more (its next write fails), what it has sent is still read to the end. A watch ends when
+    /// that has been answered (`settle`), for it may share its connection with requests.
     func drain(_ connection: Connection) {
-        if connection.watch != nil { sayWatchEnds(connection, .shuttingDown) }
         shutdown(connection.descriptor, CInt(SHUT_RD))
         settle(connection)
     }

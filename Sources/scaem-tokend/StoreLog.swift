@@ -11,7 +11,7 @@ extension StoreEvent {
             logger.report(
                 .notice, .databaseOpened, "the database is open",
                 [
-                    "applications": "\(applications)", "tokens": "\(tokens)", "sequence": "\(sequence)",
+                    "applications": "\(applications)", "tokens": "\(tokens)", "last_sequence": "\(sequence)",
                     "milliseconds": "\(milliseconds)",
                 ])
         case .storageRefuses(let error):

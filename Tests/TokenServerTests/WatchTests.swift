@@ -93,6 +93,38 @@ struct WatchTests {
         #expect(connection.line() == nil)
     }
 
+    @Test func theStopAnswersWhatAWatcherAskedToo() throws {
+        let harness = try Harness()
+        let connection = harness.connect()
+        let revoke = #"{"jsonrpc":"2.0","id":2,"method":"revoke","params":{"project_code":"P"}}"# + "\n"
+        connection.send(#"{"jsonrpc":"2.0","id":1,"method":"watch"}"# + "\n" + revoke)
+        #expect(connection.line() == #"{"jsonrpc":"2.0","id":1,"result":{"sequence":0}}"#)
+        harness.ledger.submitted.wait(for: 1)
+        let stopped = Counter()
+        startThread(name: "stop") {
+            harness.server.drain()
+            stopped.increment()
+        }
+        // The drain shuts the caller's sending side before anything is answered.
+        while send(connection.descriptor, "\n", 1, CInt(MSG_NOSIGNAL)) == 1 { sched_yield() }
+        harness.ledger.finish(1) { _ in .revoked(3) }
+        #expect(connection.line() == #"{"jsonrpc":"2.0","id":2,"result":{"revoked":3}}"#)
+        #expect(connection.line()?.hasPrefix(#"{"jsonrpc":"2.0","method":"error","params":{"code":-32008,"#) == true)
+        #expect(connection.line() == nil)
+        stopped.wait(for: 1)
+    }
+
+    @Test func muchAtOnceIsReadFromTheAuditByAHealthyWatcher() throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        let connection = harness.connect()
+        connection.send(#"{"jsonrpc":"2.0","id":1,"method":"watch"}"# + "\n")
+        #expect(connection.line() != nil)
+        // Some six MiB of events in one batch, as when a whole project is revoked.
+        commit(harness, 1...20_000)
+        for expected in Int64(1)...20_000 { #expect(sequence(connection.line()) == expected) }
+    }
+
     @Test func oneWatchAConnectionAndNoneInABatch() throws {
         let harness = try Harness()
         defer { harness.stop() }

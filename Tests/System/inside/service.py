@@ -37,7 +37,7 @@ def check_the_exposure_is_small():
 def check_nothing_but_what_it_needs_holds_it_back():
     after = set(prop(SERVICE, "After").split())
     # The second line is what PrivateTmp=, StateDirectory= and the slice bring along: file systems all.
-    assert after <= {"scaem-tokend.socket", "sysinit.target", "systemd-journald.socket",
+    assert after <= {"scaem-tokend.socket", "scaem-tokend-credential.socket", "sysinit.target", "systemd-journald.socket",
                      "system.slice", "-.mount", "tmp.mount", "systemd-tmpfiles-setup.service", "var.mount",
                      "systemd-remount-fs.service"}, after  # fmt: skip
     wants = set((prop(SERVICE, "Wants") + " " + prop(SERVICE, "Requires")).split())
