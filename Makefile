@@ -10,6 +10,10 @@ prefix ?= /usr/local
 bindir ?= $(prefix)/bin
 DESTDIR ?=
 INSTALL ?= install
+# One folder with both programs, where it is not what `make build` made that is installed.
+binaries ?=
+daemon = $(or $(binaries),.build/release)/scaem-tokend
+client = $(or $(binaries),.build-client/release)/scaem-token
 
 # The daemon needs the C libraries of its host (SQLite, OpenSSL, systemd) and no Swift toolchain.
 daemon_flags := -c release --product scaem-tokend --static-swift-stdlib
@@ -52,10 +56,7 @@ build: ## release builds: .build/release/scaem-tokend and .build-client/release/
 	scripts/check-client .build-client/release/scaem-token
 
 install: ## installs what `make build` made, under DESTDIR and prefix (/usr/local)
-	@[[ -x .build/release/scaem-tokend && -x .build-client/release/scaem-token ]] || \
-		{ echo "make install: run make build first" >&2; exit 1; }
-	$(INSTALL) -d "$(DESTDIR)$(bindir)"
-	$(INSTALL) -m 0755 .build/release/scaem-tokend .build-client/release/scaem-token "$(DESTDIR)$(bindir)"
+	scripts/install "$(INSTALL)" "$(DESTDIR)" "$(prefix)" "$(bindir)" "$(daemon)" "$(client)"
 
 clean: ## removes every folder that was built into
 	rm -rf .build .build-*
