@@ -93,7 +93,10 @@ let package = Package(
             dependencies: ["scaem-token", "ScaemTokenClient", "TokenModel", "TokenRPC", "CLinux"],
             swiftSettings: strict, linkerSettings: crypto),
         .testTarget(
-            name: "DaemonTests", dependencies: ["scaem-tokend", "TokenModel"], swiftSettings: strict,
-            linkerSettings: crypto),
+            name: "DaemonTests",
+            dependencies: [
+                "scaem-tokend", "TokenModel", "Systemd", .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict, linkerSettings: crypto),
     ]
 )

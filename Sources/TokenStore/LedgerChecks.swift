@@ -39,7 +39,9 @@ extension SQLiteLedger {
     /// - Returns: how many rows were looked at, and the sequence number of the first that does not follow, or nil.
     public func verifyChain() throws -> (rows: Int64, broken: Int64?) {
         var verifier = ChainVerifier()
-        try DatabaseFile(path: databasePath).forEachAuditEntry { verifier.follow($0) }
+        let file = try DatabaseFile(path: databasePath)
+        // Marks and rows as of one moment: a cut between the two reads would look like a break.
+        try file.reading { try file.forEachAuditEntry { verifier.follow($0) } }
         return (verifier.rows, verifier.problems.first?.sequence)
     }
 }
