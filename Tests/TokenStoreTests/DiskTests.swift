@@ -90,7 +90,7 @@ import TokenModel
     @Test func aNewerSchemaIsRefused() throws {
         let test = try TestLedger()
         test.ledger.close()
-        try DatabaseQueue(path: test.directory.path + "/tokens.db").write {
+        try DatabaseQueue.beside(test.directory.path + "/tokens.db").write {
             try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('99')")
         }
         let error = #expect(throws: StoreError.self) { try test.reopen() }
@@ -109,9 +109,9 @@ import TokenModel
             fputs("This is no database at all, and was never meant to be one.", file)
             fclose(file)
         case "another program's":
-            try DatabaseQueue(path: path).write { try $0.execute(sql: "PRAGMA application_id = 7") }
+            try DatabaseQueue.beside(path).write { try $0.execute(sql: "PRAGMA application_id = 7") }
         case "a short digest":
-            try DatabaseQueue(path: path).write {
+            try DatabaseQueue.beside(path).write {
                 try $0.execute(sql: "PRAGMA ignore_check_constraints = ON; UPDATE token SET digest = x'00'")
             }
         default:
@@ -131,7 +131,7 @@ import TokenModel
             try test.run(.register(application: app("alice/\(number)"), project: project("p"), ttlSeconds: 600))
         }
         test.ledger.close()
-        try DatabaseQueue(path: test.directory.path + "/tokens.db").write {
+        try DatabaseQueue.beside(test.directory.path + "/tokens.db").write {
             try $0.execute(sql: "UPDATE audit SET principal = 'mallory' WHERE sequence = 3")
         }
         try test.reopen()
@@ -152,7 +152,7 @@ import TokenModel
         try test.run(.register(application: app("alice"), project: project("p"), ttlSeconds: 600))
         test.ledger.close()
         let error = #expect(throws: DatabaseError.self) {
-            try DatabaseQueue(path: test.directory.path + "/tokens.db").write { try $0.execute(sql: sql) }
+            try DatabaseQueue.beside(test.directory.path + "/tokens.db").write { try $0.execute(sql: sql) }
         }
         #expect(error?.resultCode == .SQLITE_CONSTRAINT)
     }
@@ -162,7 +162,7 @@ import TokenModel
         let test = try TestLedger()
         let made = try test.credentials(
             .register(application: app("alice"), project: project("p"), ttlSeconds: 600))
-        try DatabaseQueue(path: test.directory.path + "/tokens.db").write {
+        try DatabaseQueue.beside(test.directory.path + "/tokens.db").write {
             try $0.execute(sql: "UPDATE token SET digest = zeroblob(32)")
         }
         let rotate = Command.rotate(
@@ -173,5 +173,14 @@ import TokenModel
         try test.ledger.expectIndexEqualsTable()
         #expect(try test.ledger.countedChainRows() == 2)
         #expect(test.collector.events.contains { if case .invariantBroken = $0 { true } else { false } })
+    }
+}
+
+extension DatabaseQueue {
+    /// Another program's connection to a database that a ledger may be writing to at the moment: waits for its turn.
+    fileprivate static func beside(_ path: String) throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(10)
+        return try DatabaseQueue(path: path, configuration: configuration)
     }
 }
