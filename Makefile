@@ -43,8 +43,11 @@ format: ## formats the Swift sources in place
 bench: ## speed beside Redis, in one run (BENCH_SECONDS=3 BENCH_ROUNDS=3 BENCH_TOKENS=100000 BENCH_POSTGRESQL=no)
 	scripts/bench
 
-soak: ## the longer forms: tests under the thread sanitizer, the speed with a million tokens
-	scripts/ensure-packages build
+soak: ## the longer forms: an hour of random histories, the thread sanitizer, the speed with a million tokens
+	scripts/ensure-packages build test
+	swift build
+	SCAEM_BIN_DIR="$$(swift build --show-bin-path)" SCAEM_PROPERTY_SECONDS=$${SCAEM_PROPERTY_SECONDS:-3600} \
+		/usr/bin/python3 -B -m pytest -p no:cacheprovider -q Tests/Contract/test_property.py
 	swift test --disable-xctest --sanitize=thread --scratch-path .build-tsan
 	BENCH_TOKENS=$${BENCH_TOKENS:-1000000} BENCH_SECONDS=$${BENCH_SECONDS:-10} BENCH_ROUNDS=$${BENCH_ROUNDS:-5} \
 		scripts/bench

@@ -10,7 +10,7 @@ from faults import CLOCK_SHIM, Clock, Panel
 from model import Caller, Model, Refusal, comparable
 from wire import parse, request
 
-SECONDS = float(os.environ.get("SCAEM_PROPERTY_SECONDS", "30"))
+SECONDS = float(os.environ.get("SCAEM_PROPERTY_SECONDS", "60"))
 PROJECTS = ["p", "q", "p/1"]
 GRACES = [0, 1, 60, 600, 86_400]
 TTLS = [60, 61, 3_600, 86_400, 31_536_000]
