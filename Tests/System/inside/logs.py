@@ -53,29 +53,29 @@ def check_no_token_is_in_the_journal():
 
 
 def check_a_frozen_journal_stops_no_request_and_drops_are_counted():
-    run("systemctl", "kill", "-s", "STOP", "systemd-journald.service")
+    run("systemctl", "kill", "--kill-whom=main", "-s", "STOP", "systemd-journald.service")
     try:
         begun = time.monotonic()
         flood(12_000)
         assert call("rotate", application="a", project_code="P")["registration_token"]
         assert time.monotonic() - begun < 60
     finally:
-        run("systemctl", "kill", "-s", "CONT", "systemd-journald.service")
+        run("systemctl", "kill", "--kill-whom=main", "-s", "CONT", "systemd-journald.service")
     entry = eventually(lambda: records("recordsDropped"), 30, "the count of what was dropped")[-1]
     assert int(entry["SCAEM_DROPPED"]) > 0
 
 
 def check_a_frozen_journal_stops_no_exit():
-    run("systemctl", "kill", "-s", "STOP", "systemd-journald.service")
+    run("systemctl", "kill", "--kill-whom=main", "-s", "STOP", "systemd-journald.service")
     try:
         flood(2_000)
         pid = main_pid()
         begun = time.monotonic()
-        run("systemctl", "kill", "-s", "TERM", SERVICE)
+        run("systemctl", "kill", "--kill-whom=main", "-s", "TERM", SERVICE)
         eventually(lambda: main_pid() != pid, 30, "the end")
         assert time.monotonic() - begun < 10
     finally:
-        run("systemctl", "kill", "-s", "CONT", "systemd-journald.service")
+        run("systemctl", "kill", "--kill-whom=main", "-s", "CONT", "systemd-journald.service")
 
 
 def check_a_burst_arrives_whole():
