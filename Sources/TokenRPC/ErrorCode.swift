@@ -94,9 +94,9 @@ public struct WireError: Error, Sendable {
     /// 65,536 bytes hold no LF; `data.max_line_bytes` says the limit, then the connection is closed.
     public static let lineTooLong = WireError(
         .invalidRequest, reason: "line_too_long", message: "The line is longer than the daemon reads.")
-    /// More than `Wire.maxBatch` entries.
+    /// No entry, or more than `Wire.maxBatch`.
     public static let batchTooLarge = WireError(
-        .invalidRequest, reason: "batch_too_large", message: "The batch has more entries than the daemon takes.")
+        .invalidRequest, reason: "batch_too_large", message: "A batch has 1 to 128 entries.")
     /// An object of the line has a key twice.
     public static let duplicateKey = WireError(
         .invalidRequest, reason: "duplicate_key", message: "An object of the request has the same key twice.")

@@ -45,8 +45,7 @@ public func readLine(_ bytes: UnsafeRawBufferPointer, with reader: JSONReader) -
     }
     guard reader.kind(0) == .array else { return .single(readRequest(reader, 0)) }
     let count = reader.count(0)
-    guard count > 0 else { return .refused(WireError(.invalidRequest, message: "The batch is empty.")) }
-    guard count <= Wire.maxBatch else { return .refused(.batchTooLarge) }
+    guard (1...Wire.maxBatch).contains(count) else { return .refused(.batchTooLarge) }
     return .batch(first: reader.firstChild(0), count: count)
 }
 

@@ -166,8 +166,9 @@ def test_other_mutations_as_notifications_are_executed(root, name):
 
 
 def test_an_empty_batch_is_one_error(line):
-    assert_error(line(b"[]"), -32600, None, "invalid_request")
-    assert_error(line(b" [ ] "), -32600, None, "invalid_request")
+    """A batch has 1 to 128 entries: none is as wrong as too many, and neither is answered as a batch."""
+    for empty in (b"[]", b" [ ] "):
+        assert_error(line(empty), -32600, None, "batch_too_large", max_batch=MAX_BATCH)
 
 
 def test_a_batch_of_one_is_answered_as_a_batch(root):

@@ -104,7 +104,7 @@ struct RequestTests {
             ("", "blank"), (" ", "blank"), ("\n", "blank"), ("\r\n", "blank"), (" \t\r\n", "blank"),
             ("\u{A0}", "refused -32700 parse_error"), ("{", "refused -32700 parse_error"),
             ("\u{FEFF}{}", "refused -32700 parse_error"),
-            ("[]", "refused -32600 invalid_request"), (" [ ] \r\n", "refused -32600 invalid_request"),
+            ("[]", "refused -32600 batch_too_large"), (" [ ] \r\n", "refused -32600 batch_too_large"),
             (#"{"id":1,"id":1}"#, "refused -32600 duplicate_key"),
             (#"{"id":1,"id":1"#, "refused -32700 parse_error"),
             (#"[{"jsonrpc":"2.0","method":"ping","id":1},{"a":{"b":1,"b":2}}]"#, "refused -32600 duplicate_key"),
@@ -120,6 +120,7 @@ struct RequestTests {
         func batch(_ count: Int) -> String { "[" + Array(repeating: entry, count: count).joined(separator: ",") + "]" }
         #expect(summary(batch(Wire.maxBatch)).split(separator: ",").count == Wire.maxBatch)
         #expect(summary(batch(Wire.maxBatch + 1)) == "refused -32600 batch_too_large")
+        #expect("\(WireError.batchTooLarge.message)".contains("1 to \(Wire.maxBatch) "))
         #expect(
             summary("[" + Array(repeating: "1", count: Wire.maxBatch + 1).joined(separator: ",") + "]")
                 == "refused -32600 batch_too_large")
@@ -144,7 +145,7 @@ struct RequestTests {
                 #"[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},{"jsonrpc": "2.0", "method"]"#,
                 "refused -32700 parse_error"
             ),
-            (#"[]"#, "refused -32600 invalid_request"),
+            (#"[]"#, "refused -32600 batch_too_large"),
             (#"[1]"#, "[null -32600 invalid_request]"),
             (#"[1,2,3]"#, "[null -32600 invalid_request, null -32600 invalid_request, null -32600 invalid_request]"),
             (
