@@ -107,6 +107,18 @@ extension TokenIndex {
             "The database tokens.db is damaged at row \(id) of \(table); stop the daemon and restore a backup.")
     }
 
+    /// Takes over when another index of the same run saw these tokens used, which is not in the tables yet.
+    func keepUses(of old: TokenIndex, _ slots: [UInt32]) {
+        for slot in slots {
+            let token = old.tokens[slot].pointee
+            let entry = find(token.digest)
+            guard entry.raw != 0, !entry.isPrevious else { continue }
+            let known = tokens[entry.slot]
+            known.pointee.lastUsedSeconds = max(known.pointee.lastUsedSeconds, token.lastUsedSeconds)
+            used.mark(entry.slot)
+        }
+    }
+
     /// Takes over what another index of the same run knows and the tables do not: how long a grace lasts by
     /// CLOCK_BOOTTIME.
     func keepDeadlines(of old: TokenIndex) {

@@ -41,6 +41,17 @@ final class LedgerState: @unchecked Sendable {
     /// Puts a new index in the place of the old one. The writer alone may.
     func replaceIndex(_ new: TokenIndex) {
         withIndex { new.keepDeadlines(of: $0) }
+        let old = indexOfWriter
         withIndex { _ in index = new }
+        // From here on nobody marks anything in the old one; some at a time, for the event loops wait for the lock.
+        var isComplete = false
+        while !isComplete {
+            let (slots, wasLast) = old.used.take(Self.usesCarriedAtOnce)
+            withIndex { $0.keepUses(of: old, slots) }
+            isComplete = wasLast
+        }
     }
+
+    /// Some hundred microseconds with the lock held.
+    private static let usesCarriedAtOnce = 1_000
 }

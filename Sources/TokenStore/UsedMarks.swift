@@ -2,11 +2,12 @@
 /// ledger's lock.
 final class UsedMarks {
     private let words = Chunks<UInt64>(empty: 0)
-    private let header: UnsafeMutablePointer<(count: Int, end: UInt32)>
+    /// `next` is the slot at which the next `take` begins.
+    private let header: UnsafeMutablePointer<(count: Int, end: UInt32, next: UInt32)>
 
     init() {
         header = .allocate(capacity: 1)
-        header.initialize(to: (0, 0))
+        header.initialize(to: (0, 0, 0))
     }
 
     deinit { header.deallocate() }
@@ -34,20 +35,32 @@ final class UsedMarks {
         header.pointee.count -= 1
     }
 
-    /// At most `limit` marked slots; they are not marked any more.
-    func take(_ limit: Int) -> [UInt32] {
+    /// At most `limit` marked slots, from where the last call stopped: what is marked again behind it waits for the next
+    /// round, so that those ahead get their turn however busy the others are.
+    /// - Returns: the slots, which are not marked any more, and whether a round is over; the next call begins another.
+    func take(_ limit: Int) -> (slots: [UInt32], isComplete: Bool) {
         var slots: [UInt32] = []
-        var place: UInt32 = 1
-        while place < header.pointee.end && slots.count < limit && header.pointee.count > 0 {
-            while words[place].pointee != 0 && slots.count < limit {
-                let slot = (place - 1) * 64 + UInt32(words[place].pointee.trailingZeroBitCount)
-                slots.append(slot)
-                clear(slot)
+        while header.pointee.count > 0 {
+            let next = header.pointee.next
+            let place = next / 64 + 1
+            guard place < header.pointee.end else { break }
+            let ahead = words[place].pointee & (UInt64.max << UInt64(next % 64))
+            guard ahead != 0 else {
+                header.pointee.next = place * 64
+                continue
             }
-            place += 1
+            guard slots.count < limit else { return (slots, false) }
+            let slot = (place - 1) * 64 + UInt32(ahead.trailingZeroBitCount)
+            slots.append(slot)
+            clear(slot)
+            header.pointee.next = slot + 1
         }
-        return slots
+        startOver()
+        return (slots, true)
     }
+
+    /// The next `take` begins a round.
+    func startOver() { header.pointee.next = 0 }
 
     private func grow(to place: UInt32) {
         while header.pointee.end <= place {

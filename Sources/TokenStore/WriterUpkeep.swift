@@ -77,8 +77,9 @@ extension Writer {
 
     /// Writes some rows' `last_used_at`, in a transaction without audit: losing it harms nobody.
     func writeLastUsed(at now: Int64) {
-        let used = state.withIndex { index in
-            index.used.take(configuration.lastUsedRows).map { ($0, index.tokens[$0].pointee) }
+        let (used, isComplete) = state.withIndex { index in
+            let (slots, isComplete) = index.used.take(configuration.lastUsedRows)
+            return (slots.map { ($0, index.tokens[$0].pointee) }, isComplete)
         }
         guard !used.isEmpty else {
             upkeep.lastUsedWritten(at: now, isComplete: true)
@@ -106,11 +107,9 @@ extension Writer {
         switch result {
         case .committed:
             diskTakesChanges()
-            upkeep.lastUsedWritten(at: now, isComplete: used.count < configuration.lastUsedRows)
+            upkeep.lastUsedWritten(at: now, isComplete: isComplete)
         case .notCommitted(let error):
-            state.withIndex { index in used.forEach { index.used.mark($0.0) } }
-            // The next round tries again: "complete" means that this one is over.
-            upkeep.lastUsedWritten(at: now, isComplete: true)
+            tryAgain(used.map(\.0), at: now)
             if error.code == .invariant {
                 log(.invariantBroken(error))
                 reopenNow(because: error)
@@ -119,10 +118,19 @@ extension Writer {
             }
         case .unknown(let error):
             log(.commitUnknown(error))
-            upkeep.lastUsedWritten(at: now, isComplete: true)
+            tryAgain(used.map(\.0), at: now)
             state.problem.withLock { $0 = error.sentence }
             health = .reopening(nextTryMilliseconds: now)
         }
+    }
+
+    /// This round is over; the next one has these slots too.
+    private func tryAgain(_ slots: [UInt32], at now: Int64) {
+        state.withIndex { index in
+            slots.forEach { index.used.mark($0) }
+            index.used.startOver()
+        }
+        upkeep.lastUsedWritten(at: now, isComplete: true)
     }
 
     // MARK: The disk's health

@@ -37,6 +37,28 @@ import TokenModel
         #expect(test.collector.events.contains { if case .storageRecovered = $0 { true } else { false } })
     }
 
+    /// What was not written behind yet is not lost with the index that is made anew.
+    @Test func aReopenedDatabaseKeepsWhenTokensWereUsed() throws {
+        try #require(FaultyDisk.isInstalled)
+        var configuration = StoreConfiguration()
+        configuration.reopenMilliseconds = 10
+        let test = try TestLedger(configuration: configuration)
+        let used = try test.credentials(
+            .register(application: app("alice"), project: project("p"), ttlSeconds: 600))
+        try test.run(.register(application: app("bob"), project: project("p"), ttlSeconds: 600))
+        #expect(test.isActive(used.token))
+        let rotate = Command.rotate(
+            application: try app("bob"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
+        FaultyDisk.unsyncable.withLock { $0 = test.directory.path }
+        guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
+        FaultyDisk.unsyncable.withLock { $0 = nil }
+        test.clock.advance(seconds: 1)
+        guard case .credentials = try retry({ try test.run(rotate) }) else { throw TestFault("not taken again") }
+        #expect(try test.rows().map { $0.lastUsedAt?.seconds } == [1_748_000_000, nil])
+        try test.reopen()
+        #expect(try test.rows().map { $0.lastUsedAt?.seconds } == [1_748_000_000, nil], "and it is written behind")
+    }
+
     @Test func aFullDiskRefusesAndChangesNothing() throws {
         try #require(geteuid() == 0, "run the tests as root: this one mounts a small tmpfs")
         let mountPoint = try TemporaryDirectory()
