@@ -232,6 +232,19 @@ public struct ListRow: Sendable {
     }
 }
 
+/// What one reading of `list` found.
+public struct ListPage: Sendable {
+    public let rows: [ListRow]
+    /// The row at which the work of one page ended, which is bounded; nil where it ended with the rows.
+    public let walkedTo: ListQuery.Position?
+
+    /// Makes a page.
+    public init(rows: [ListRow], walkedTo: ListQuery.Position?) {
+        self.rows = rows
+        self.walkedTo = walkedTo
+    }
+}
+
 /// What `status` shows of a ledger.
 public struct LedgerStatus: Sendable {
     public let applications: Int
@@ -294,7 +307,7 @@ public protocol TokenLedger: AnyObject, Sendable {
 
     /// Reads one page, sorted by application, then project, in bytes. Blocks: not for an event loop.
     /// - Throws: `LedgerReadError` where the disk refuses.
-    func list(_ query: ListQuery) throws -> [ListRow]
+    func list(_ query: ListQuery) throws -> ListPage
 
     /// Reads the audit rows after `sequence`, the oldest first, at most `limit`. Blocks: not for an event loop.
     /// - Throws: `LedgerReadError` where the disk refuses.

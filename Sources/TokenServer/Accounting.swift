@@ -72,4 +72,14 @@ final class Accounting: Sendable {
             return nil
         }
     }
+
+    /// Gives back one that was taken for a mutation that nobody took.
+    func giveBackMutation(uid: UInt32) {
+        books.withLock { books in
+            guard let rate = books.settings.mutationsPerSecondPerUser, let tokens = books.buckets[uid]?.tokens else {
+                return
+            }
+            books.buckets[uid]?.tokens = min(Double(rate), tokens + 1)
+        }
+    }
 }

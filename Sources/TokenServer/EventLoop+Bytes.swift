@@ -63,6 +63,8 @@ extension EventLoop {
             defer { if let base = chunk.baseAddress { explicit_bzero(base, count) } }
             if connection.askAgain {
                 connection.input.append(bytes)
+                // Nothing is read until NSS has answered: that time is not the caller's.
+                connection.deadline = nil
                 identify(connection)
                 return advanceStored(connection)
             }

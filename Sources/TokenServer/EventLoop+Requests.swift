@@ -217,7 +217,9 @@ extension EventLoop {
             connection.nextPosition += 1
             connection.due.append(
                 Connection.DueAnswer(position: position, id: request.id.map { Array(reader.bytes(of: $0)) }))
-        case .full: throw MethodFailure.queueFull
+        case .full:
+            if !caller.isAdministrator { services.accounting.giveBackMutation(uid: caller.uid) }
+            throw MethodFailure.queueFull
         case .closed: throw MethodFailure(.shuttingDown)
         }
     }
@@ -228,7 +230,7 @@ extension EventLoop {
         let connection = context.connection
         connection.blockingRead = Connection.BlockingRead(id: request.id.map { Array(reader.bytes(of: $0)) })
         let (inbox, id) = (inbox, connection.id)
-        services.reads.submit { inbox.put(.finished(connection: id, work())) }
+        services.reads.submit(for: connection.credentials.uid) { inbox.put(.finished(connection: id, work())) }
     }
 
     // MARK: Answers

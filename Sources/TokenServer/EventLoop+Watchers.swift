@@ -46,7 +46,7 @@ extension EventLoop {
         else { return }
         connection.watch?.isReading = true
         let (ledger, inbox, id) = (services.ledger, inbox, connection.id)
-        services.reads.submit {
+        services.reads.submit(for: connection.credentials.uid) {
             let records = try? ledger.records(after: watch.position, limit: Bounds.replayPageRows)
             inbox.put(.replayed(connection: id, ReplayPage(records: records)))
         }

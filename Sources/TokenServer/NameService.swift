@@ -109,7 +109,7 @@ final class NameService: Sendable {
 
     /// Asks on the thread of its own; `answer` gets nil where nobody could say.
     func look(up uid: UInt32, _ answer: @escaping @Sendable (Identity?) -> Void) {
-        worker.submit { [self] in
+        worker.submit(for: uid) { [self] in
             // A burst of connects of one user asks once: the others find it here.
             answer(known(uid, now: MonotonicClock.milliseconds) ?? ask(uid))
         }

@@ -1,12 +1,13 @@
 import Glibc
 
-/// One thread that does jobs in their order: for what may block (NSS, SQLite's readers) and so must not run on an event
-/// loop. Its queue is bounded by its users: a connection has one job in it at most.
+/// One thread that does jobs, the uids who asked for them in turn: for what may block (NSS, SQLite's readers) and so must
+/// not run on an event loop. Its queue is bounded by its users: a connection has two jobs in it at most, a read and a
+/// watch's next page.
 final class SerialWorker: @unchecked Sendable {
     // @unchecked: `jobs` and `isClosed` are touched only while `lock` is held.
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let arrived = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var jobs: [@Sendable () -> Void] = []
+    private var jobs = FairQueue<@Sendable () -> Void>()
 
     init(name: String) {
         pthread_mutex_init(lock, nil)
@@ -15,9 +16,9 @@ final class SerialWorker: @unchecked Sendable {
         startThread(name: name) { [self] in run() }
     }
 
-    func submit(_ job: @escaping @Sendable () -> Void) {
+    func submit(for uid: UInt32, _ job: @escaping @Sendable () -> Void) {
         pthread_mutex_lock(lock)
-        jobs.append(job)
+        jobs.append(job, of: uid)
         pthread_cond_signal(arrived)
         pthread_mutex_unlock(lock)
     }
@@ -25,11 +26,13 @@ final class SerialWorker: @unchecked Sendable {
     private func run() -> Never {
         while true {
             pthread_mutex_lock(lock)
-            while jobs.isEmpty { pthread_cond_wait(arrived, lock) }
-            let taken = jobs
-            jobs.removeAll(keepingCapacity: true)
+            var next = jobs.take()
+            while next == nil {
+                pthread_cond_wait(arrived, lock)
+                next = jobs.take()
+            }
             pthread_mutex_unlock(lock)
-            for job in taken { job() }
+            next?()
         }
     }
 }

@@ -6,7 +6,9 @@ extension SQLiteLedger {
     /// - Returns: the first difference in words, or nil.
     package func differenceOfIndexAndTables() throws -> String? {
         let rows = try LedgerReader.list(
-            ListQuery(scope: .all, project: nil, expiresBefore: nil, limit: .max, after: nil), pool: pool)
+            ListQuery(scope: .all, project: nil, expiresBefore: nil, limit: .max, after: nil),
+            walking: .max, pool: pool
+        ).rows
         return withIndex { index in
             var owned: [String: Int] = [:]
             for row in rows {

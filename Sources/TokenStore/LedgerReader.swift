@@ -46,12 +46,37 @@ enum LedgerReader {
         mutating func bind(_ number: Int64) { arguments.append { $0.bind($1, number) } }
     }
 
-    static func list(_ query: ListQuery, pool: DatabasePool?) throws -> [Stored] {
-        let selection = selection(query)
-        return try read(pool, selection.sql, selection.arguments, stored)
+    /// One page. What is looked for may be rare: so at most so many rows are walked, whatever they hold, and the page says
+    /// how far that came.
+    static func list(
+        _ query: ListQuery, walking most: Int, pool: DatabasePool?
+    ) throws -> (rows: [Stored], walkedTo: ListQuery.Position?) {
+        let selection = selection(query, walking: most)
+        var rows: [Stored] = []
+        var walked = 0
+        var walkedTo: ListQuery.Position?
+        try read(pool, selection.sql, selection.arguments) { row in
+            walked += 1
+            if matches(row, query) { rows.append(try stored(row)) }
+            if walked == most { walkedTo = try position(row) }
+            return rows.count < query.limit
+        }
+        return (rows, walkedTo)
     }
 
-    static func selection(_ query: ListQuery) -> Selection {
+    private static func matches(_ row: RawRow, _ query: ListQuery) -> Bool {
+        if let project = query.project, !row.bytes(2).elementsEqual(project.text.utf8) { return false }
+        if let before = query.expiresBefore, row.integer(5) >= before.milliseconds { return false }
+        return true
+    }
+
+    private static func position(_ row: RawRow) throws -> ListQuery.Position {
+        guard let application = ApplicationName(stored: row.bytes(0)), let project = ProjectCode(bytes: row.bytes(2))
+        else { throw StoreError.sqlite(SQLITE_CORRUPT) }
+        return ListQuery.Position(application: application, project: project)
+    }
+
+    static func selection(_ query: ListQuery, walking most: Int) -> Selection {
         // Both orders are those of unique indexes with the applications outside: no sort, and a page ends early.
         // CROSS JOIN keeps SQLite from turning the loops round (sqlite.org/optoverview.html#crossjoin).
         var selection = Selection(
@@ -75,13 +100,12 @@ enum LedgerReader {
             selection.and("application.name >= ?", after.application.text)
             selection.and("(application.name > ? OR project_code > ?)", after.application.text, after.project.text)
         }
-        if let project = query.project { selection.and("project_code = ?", project.text) }
-        if let before = query.expiresBefore {
-            selection.and("expires_at < ?")
-            selection.bind(before.milliseconds)
+        // One application and one project are one row of an index; else the rows are walked, and `matches` looks at them.
+        if let project = query.project, case .application = query.scope {
+            selection.and("project_code = ?", project.text)
         }
         selection.sql += " ORDER BY application.name, project_code LIMIT ?"
-        selection.bind(Int64(max(0, query.limit)))
+        selection.bind(Int64(most))
         return selection
     }
 
@@ -115,6 +139,18 @@ enum LedgerReader {
         _ pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
         _ element: (RawRow) throws -> Element
     ) throws -> [Element] {
+        var elements: [Element] = []
+        try read(pool, sql, arguments) { row in
+            elements.append(try element(row))
+            return true
+        }
+        return elements
+    }
+
+    private static func read(
+        _ pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
+        walking wantsMore: (RawRow) throws -> Bool
+    ) throws {
         guard let pool else {
             throw LedgerReadError(sentence: StoreError.reopening.sentence)
         }
@@ -123,9 +159,7 @@ enum LedgerReader {
                 guard let connection = db.sqliteConnection else { throw StoreError.sqlite(SQLITE_CANTOPEN) }
                 let statement = try RawStatement(sql, on: connection)
                 for (place, bind) in arguments.enumerated() { bind(statement, Int32(place + 1)) }
-                var elements: [Element] = []
-                try statement.forEachRow { elements.append(try element($0)) }
-                return elements
+                try statement.walk(wantsMore)
             }
         } catch {
             throw LedgerReadError(sentence: StoreError.any(error).sentence)

@@ -75,6 +75,14 @@ final class RawStatement {
 
     /// Runs a query to its end; the row is good within the closure.
     func forEachRow(_ body: (RawRow) throws -> Void) throws {
+        try walk {
+            try body($0)
+            return true
+        }
+    }
+
+    /// Runs a query for as long as the closure says that it wants more.
+    func walk(_ wantsMore: (RawRow) throws -> Bool) throws {
         defer { sqlite3_reset(statement) }
         while true {
             let result = sqlite3_step(statement)
@@ -82,7 +90,7 @@ final class RawStatement {
             guard result == SQLITE_ROW else {
                 throw Self.error(sqlite3_extended_errcode(connection), connection)
             }
-            try body(RawRow(statement: statement))
+            guard try wantsMore(RawRow(statement: statement)) else { return }
         }
     }
 

@@ -15,6 +15,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     private let queue: MutationQueue
     private let directory: StateDirectory
     let clock: any Clock
+    private let listWalkRows: Int
     private let thread: Mutex<pthread_t?>
 
     /// Opens the database in a directory that is ours alone, builds the index and starts the writer.
@@ -49,6 +50,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
         self.queue = queue
         self.directory = directory
         self.clock = clock
+        listWalkRows = configuration.listWalkRows
         thread = Mutex(try Self.start(writer))
         Self.startLoadingEnded(state, at: clock.wall())
     }
@@ -133,11 +135,14 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
             queuedMutations: queue.count, journal: state.journal.withLock { $0 })
     }
 
-    /// See `TokenLedger`.
-    public func list(_ query: ListQuery) throws -> [ListRow] {
-        let rows = try LedgerReader.list(query, pool: pool)
+    /// See `TokenLedger`. The index is locked for a few rows at a time.
+    public func list(_ query: ListQuery) throws -> ListPage {
+        let (stored, walkedTo) = try LedgerReader.list(query, walking: listWalkRows, pool: pool)
         let now = Moment(clock: clock)
-        return state.withIndex { index in rows.map { $0.row(index, at: now) } }
+        var rows: [ListRow] = []
+        rows.reserveCapacity(stored.count)
+        for row in stored { rows.append(state.withIndex { index in row.row(index, at: now) }) }
+        return ListPage(rows: rows, walkedTo: walkedTo)
     }
 
     /// See `TokenLedger`.

@@ -10,6 +10,9 @@ public struct StoreConfiguration: Sendable {
     public var batchLimit = 512
     /// Tokens an owner; administrators are exempt.
     public var tokensPerOwner = TokenLimits.tokensPerOwner
+    /// Rows that a page of `list` walks at most where what is asked for is rare: some 20 ms, after which another uid's read
+    /// has its turn, and twice what one owner may hold.
+    public var listWalkRows = 20_000
     /// Pages of the write-ahead log after which an idle moment is used for a checkpoint (4 KiB a page).
     public var idleCheckpointPages: Int32 = 1_000
     /// Pages after which a checkpoint is made between two batches (32 MiB: rare, and bounded on the disk).

@@ -253,6 +253,20 @@ def test_mutations_a_second(make_daemon):
         eventually(accepted, 5, "the next second's mutation")
 
 
+def test_what_a_full_queue_refuses_is_not_charged_to_the_rate(make_daemon):
+    """alice may have 16 places and 30 changes: of 60 at once those that find no place are busy, not over her rate."""
+    daemon = slow_disk(make_daemon, 1_500, "[limits]\nwriter_queue = 64\nmutations_per_second_per_user = 30\n")
+    alice = people.person(people.ALICE)
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(daemon.connect(alice)) for _ in range(60)]
+        for number, connection in enumerate(connections):
+            connection.send(request("register", here(f"{people.ALICE}/{number}"), number) + b"\n")
+        outcomes = [parse(connection.read_line()) for connection in connections]
+    refused = [answer["error"]["data"]["reason"] for answer in outcomes if "error" in answer]
+    assert set(refused) == {"busy"}, refused
+    assert len(refused) > 30, "the rate was never reached: nothing is proven"
+
+
 @pytest.mark.parametrize("unlimited", ["", "[limits]\nmutations_per_second_per_user = 0\n"])
 def test_no_limit_unless_it_is_configured(make_daemon, unlimited):
     daemon = make_daemon(config=unlimited).start()

@@ -55,7 +55,7 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
 
     func noteInactive(_ digest: TokenDigest, by caller: Caller) {}
 
-    func list(_ query: ListQuery) throws -> [ListRow] { throw LedgerReadError(sentence: "The disk is away.") }
+    func list(_ query: ListQuery) throws -> ListPage { throw LedgerReadError(sentence: "The disk is away.") }
 
     func records(after sequence: Int64, limit: Int) throws -> [AuditRecord] {
         state.withLock { Array($0.records.filter { $0.sequence > sequence }.prefix(limit)) }
@@ -100,11 +100,14 @@ final class Counter: @unchecked Sendable {
 /// Users and groups as a test wants them.
 final class ScriptedDirectory: UserDirectory {
     let failing = Mutex(false)
+    /// While it is held, look-ups wait.
+    let gate = Mutex<Void>(())
     let name: String?
 
     init(name: String? = "tester") { self.name = name }
 
     func userName(_ uid: UInt32) throws(LookupFailure) -> String? {
+        gate.withLock { _ in }
         if failing.withLock({ $0 }) { throw LookupFailure(errno: EIO) }
         return name
     }
@@ -183,6 +186,12 @@ final class TestConnection {
             }
             received += chunk[..<count]
         }
+    }
+
+    /// Whether something comes, or the end, within so many milliseconds.
+    func hasNews(within milliseconds: CInt) -> Bool {
+        var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&waiting, 1, milliseconds) != 0
     }
 
     deinit { close(descriptor) }

@@ -47,6 +47,24 @@ struct ServerTests {
         #expect(harness.ledger.calls == ["introspect", "introspect", "submit", "introspect"])
     }
 
+    /// A line has ten seconds, in which the daemon reads; while NSS is asked again it does not.
+    @Test func aLookUpIsNotCountedAgainstALine() throws {
+        let directory = ScriptedDirectory()
+        directory.failing.withLock { $0 = true }
+        let harness = try Harness(directory: directory)
+        defer { harness.stop() }
+        let connection = harness.connect()
+        let half = #"{"jsonrpc":"2.0","id":2,"#
+        connection.send(request(ping, 1) + half)
+        #expect(connection.line() == #"{"jsonrpc":"2.0","id":1,"result":{}}"#)
+        directory.gate.withLock { _ in
+            connection.send(#""method":"#)
+            #expect(!connection.hasNews(within: 11_000), "closed while nothing was read from it")
+        }
+        connection.send(#""ping"}"# + "\n")
+        #expect(connection.line() == #"{"jsonrpc":"2.0","id":2,"result":{}}"#)
+    }
+
     @Test func anUnknownCommitIsNotAnswered() throws {
         let harness = try Harness()
         defer { harness.stop() }

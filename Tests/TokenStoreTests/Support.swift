@@ -229,7 +229,7 @@ final class TestLedger {
     }
 
     func rows(_ scope: ListQuery.Scope = .all, limit: Int = 100) throws -> [ListRow] {
-        try ledger.list(ListQuery(scope: scope, project: nil, expiresBefore: nil, limit: limit, after: nil))
+        try ledger.list(ListQuery(scope: scope, project: nil, expiresBefore: nil, limit: limit, after: nil)).rows
     }
 }
 

@@ -49,14 +49,14 @@ extension MethodHandlers {
         return .application(try caller.application(named))
     }
 
-    /// Writes at most `limit` of the rows, and fewer where the answer would be too long; one row too many says that
-    /// there is a next page.
-    private static func page(_ rows: [ListRow], limit: Int, room: Int) -> [UInt8] {
+    /// Writes at most `limit` of the rows, and fewer where the answer would be too long or the work was; one row too many
+    /// says that there is a next page.
+    private static func page(_ page: ListPage, limit: Int, room: Int) -> [UInt8] {
         let writer = ByteWriter()
         writer.append(#"{"tokens":["#)
         var last: ListRow?
         var isCut = false
-        for (index, row) in rows.enumerated() {
+        for (index, row) in page.rows.enumerated() {
             let mark = writer.count
             if index > 0 { writer.append(UInt8(ascii: ",")) }
             writer.append(row)
@@ -68,9 +68,10 @@ extension MethodHandlers {
             last = row
         }
         writer.append(UInt8(ascii: "]"))
-        if isCut, let last {
+        let end = last.map { ListQuery.Position(application: $0.application, project: $0.project) }
+        if let next = isCut ? end : page.walkedTo {
             writer.append(#","next_cursor":"#)
-            writer.appendJSONString(ListQuery.Position(application: last.application, project: last.project).cursor)
+            writer.appendJSONString(next.cursor)
         }
         writer.append(UInt8(ascii: "}"))
         return Array(writer.bytes)
