@@ -11,8 +11,8 @@ final class TokenIndex {
     let tokens = Chunks<TokenSlot>(empty: TokenSlot())
     let previous = Chunks<PreviousSlot>(empty: PreviousSlot())
     let used = UsedMarks()
-    private let digests: ProbeTable
-    private let pairs: ProbeTable
+    let digests: ProbeTable
+    let pairs: ProbeTable
 
     /// Makes room for so many rows.
     init(expectingApplications applications: Int, tokens: Int) {
@@ -80,14 +80,24 @@ final class TokenIndex {
     func token(application: UInt32, project: ProjectCode) -> UInt32 {
         let name = names.find(project.text)
         guard application != 0, name != 0 else { return 0 }
-        let hash = Self.pairHash(application, name)
+        return token(Self.pairHash(application, name), application, name)
+    }
+
+    /// The token of a pair, whose hash is given, or 0.
+    func token(_ hash: UInt64, _ application: UInt32, _ project: UInt32) -> UInt32 {
         let entry = pairs.find(hash) { raw in
             let entry = TaggedSlot(raw: raw)
             guard entry.mayMatch(hash) else { return false }
             let token = self.tokens[entry.slot]
-            return token.pointee.application == application && token.pointee.project == name
+            return token.pointee.application == application && token.pointee.project == project
         }
         return TaggedSlot(raw: entry).slot
+    }
+
+    /// Fetches the token that a pair of this hash has if it has one.
+    func prefetchToken(pair hash: UInt64) {
+        let slot = TaggedSlot(raw: pairs.find(hash) { TaggedSlot(raw: $0).mayMatch(hash) }).slot
+        if slot != 0 { Self.prefetch(tokens[slot], MemoryLayout<TokenSlot>.size) }
     }
 
     /// Tokens that an owner holds, expired ones included.
@@ -258,7 +268,7 @@ final class TokenIndex {
     }
 
     /// Slots are numbers that no caller chooses: a mixing function without a key will do (splitmix64's).
-    private static func pairHash(_ application: UInt32, _ project: UInt32) -> UInt64 {
+    static func pairHash(_ application: UInt32, _ project: UInt32) -> UInt64 {
         var mixed = UInt64(application) << 32 | UInt64(project)
         mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
         mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
