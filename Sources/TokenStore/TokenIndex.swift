@@ -158,20 +158,37 @@ final class TokenIndex {
 
     @discardableResult
     func insertToken(application: UInt32, project: UnsafeRawBufferPointer, _ stored: StoredToken) -> UInt32 {
+        let slot = takeToken(stored)
+        tokens[slot].pointee.application = application
+        tokens[slot].pointee.project = names.retain(project)
+        linkToken(slot)
+        pairToken(slot)
+        return slot
+    }
+
+    /// Takes a token in that is nobody's yet.
+    func takeToken(_ stored: StoredToken) -> UInt32 {
         let slot = tokens.take()
-        let token = tokens[slot]
-        let holder = applications[application]
-        token.pointee.application = application
-        token.pointee.project = names.retain(project)
-        token.pointee.id = stored.id
-        token.pointee.nextOfApplication = holder.pointee.firstToken
-        if holder.pointee.firstToken != 0 { tokens[holder.pointee.firstToken].pointee.priorOfApplication = slot }
-        holder.pointee.firstToken = slot
-        names.names[owner(application)].pointee.ownedTokens += 1
-        let hash = Self.pairHash(application, token.pointee.project)
-        pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
+        tokens[slot].pointee.id = stored.id
         fill(slot, stored.held)
         return slot
+    }
+
+    /// Puts a token, whose application is known, to that application's others.
+    func linkToken(_ slot: UInt32) {
+        let application = tokens[slot].pointee.application
+        let next = applications[application].pointee.firstToken
+        tokens[slot].pointee.nextOfApplication = next
+        tokens[slot].pointee.priorOfApplication = 0
+        if next != 0 { tokens[next].pointee.priorOfApplication = slot }
+        applications[application].pointee.firstToken = slot
+        names.names[owner(application)].pointee.ownedTokens += 1
+    }
+
+    /// Makes a token, whose application and project are known, findable by them.
+    func pairToken(_ slot: UInt32) {
+        let hash = pairHash(ofEntry: slot)
+        pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
     }
 
     /// Puts another token, or other previous ones, in the place of what a slot holds.
