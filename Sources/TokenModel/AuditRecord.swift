@@ -25,7 +25,7 @@ public struct AuditRecord: Sendable {
     /// The tokens whose end was moved forward, with their new end.
     public let shortened: [ShortenedToken]
     /// SHA-256 over the previous row's chain value and this row (docs/audit.md has the bytes).
-    public let chain: TokenDigest
+    public package(set) var chain: TokenDigest
 
     /// Makes a record of what was, or is about to be, committed.
     public init(

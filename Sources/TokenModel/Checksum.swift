@@ -22,13 +22,12 @@ public enum CRC32 {
 
 /// Numbers in the digits `0-9A-Za-z`.
 enum Base62 {
-    /// The digit of a value below 62.
+    private static let digits: StaticString = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+    /// The digit of a value below 62. From a table: which of three ranges a random value lies in cannot be predicted.
     static func digit(_ value: UInt8) -> UInt8 {
-        switch value {
-        case 0..<10: UInt8(ascii: "0") + value
-        case 10..<36: UInt8(ascii: "A") + value - 10
-        default: UInt8(ascii: "a") + value - 36
-        }
+        assert(value < 62)
+        return digits.utf8Start[Int(value)]
     }
 
     static func isDigit(_ byte: UInt8) -> Bool {

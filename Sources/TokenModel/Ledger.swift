@@ -302,8 +302,12 @@ public protocol TokenLedger: AnyObject, Sendable {
     /// so that nothing that only reads becomes a write. Called on the event loops.
     func noteInactive(_ digest: TokenDigest, by caller: Caller)
 
-    /// Queues a mutation. Its outcome comes with a `Delivery`, unless the admission says otherwise.
-    func submit(_ mutation: Mutation) -> Admission
+    /// Queues a mutation. Its outcome comes with a `Delivery`, unless the admission says otherwise. A writer that sleeps
+    /// goes on sleeping until `wakeWriter`: what comes together is to be taken together.
+    func enqueue(_ mutation: Mutation) -> Admission
+
+    /// Has the writer look at what was queued.
+    func wakeWriter()
 
     /// Reads one page, sorted by application, then project, in bytes. Blocks: not for an event loop.
     /// - Throws: `LedgerReadError` where the disk refuses.
@@ -352,6 +356,12 @@ public struct LedgerReadError: Error, Sendable {
 }
 
 extension TokenLedger {
+    /// Queues one mutation and wakes the writer for it.
+    public func submit(_ mutation: Mutation) -> Admission {
+        defer { wakeWriter() }
+        return enqueue(mutation)
+    }
+
     /// Looks one digest up and, where it is alive, calls `found` under the index's lock.
     /// - Returns: whether it is alive.
     public func introspect(_ digest: TokenDigest, found: (ActiveToken) -> Void) -> Bool {

@@ -53,6 +53,9 @@ final class Connection {
     var batch: Batch?
     var watch: Watch?
 
+    /// `introspect` requests of this turn that are not answered yet.
+    var waitingLookups = 0
+
     /// Closed as soon as what it is owed was sent.
     var isClosing = false
     var isClosed = false

@@ -53,7 +53,11 @@ extension EventLoop {
         if canRead, events & (EPOLLIN.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0 {
             receiveBytes(connection)
         }
-        settle(connection)
+        if connection.waitingLookups > 0 {
+            unsettled.append(connection)
+        } else {
+            settle(connection)
+        }
     }
 
     private func receiveBytes(_ connection: Connection) {
@@ -95,12 +99,14 @@ extension EventLoop {
     /// Sends what there is to send, goes on where that made room, and closes what has ended.
     func settle(_ connection: Connection) {
         guard !connection.isClosed else { return }
+        answerLookups(connection)
         while true {
             let wasFull = connection.backlogBytes >= Bounds.outputHighWaterBytes
             flush(connection)
             guard wasFull, connection.isBlocked, connection.backlogBytes < Bounds.outputHighWaterBytes else { break }
             advanceStored(connection)
             if connection.isClosed { return }
+            answerLookups(connection)
         }
         if drainDeadline != nil, connection.watch != nil, connection.hasAnsweredAll {
             sayWatchEnds(connection, .shuttingDown)

@@ -19,7 +19,6 @@ extension EventLoop {
     /// Takes lines from the front of `bytes` for as long as they can be taken.
     /// - Returns: how many bytes were taken.
     func advance(_ connection: Connection, _ bytes: UnsafeRawBufferPointer) -> Int {
-        defer { answerLookups(connection) }
         var offset = 0
         connection.isBlocked = false
         while !connection.isClosing, !connection.isClosed {
@@ -212,8 +211,9 @@ extension EventLoop {
         }
         let position = connection.nextPosition
         let ticket = Mutation.Ticket(loop: index, connection: connection.id, position: position)
-        switch services.ledger.submit(Mutation(command: command, caller: caller, ticket: ticket)) {
+        switch services.ledger.enqueue(Mutation(command: command, caller: caller, ticket: ticket)) {
         case .accepted:
+            hasSubmitted = true
             connection.nextPosition += 1
             connection.due.append(
                 Connection.DueAnswer(position: position, id: request.id.map { Array(reader.bytes(of: $0)) }))

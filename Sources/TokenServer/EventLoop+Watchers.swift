@@ -110,6 +110,7 @@ extension EventLoop {
     /// The last word of a watch: one notification, then the close. Never a silent gap.
     func sayWatchEnds(_ connection: Connection, _ code: ErrorCode) {
         guard connection.watch != nil, !connection.isClosing else { return }
+        answerLookups(connection)
         let writer = writer(of: connection)
         writer.appendNotificationHead(Wire.errorNotification)
         MethodFailure.watchEnded(code).writeBody(to: writer)

@@ -27,9 +27,13 @@ final class EventLoop: @unchecked Sendable {
 
     let reader = JSONReader()
     var lookups = Lookups()
+    /// Connections of this turn whose look-ups wait, and so what follows on them.
+    var unsettled: [Connection] = []
     let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: Bounds.readChunkBytes, alignment: 64)
     /// Writers that no connection needs at the moment.
     var spareWriters: [ByteWriter] = []
+    /// Whether there is something in this turn that the writer is to be woken for.
+    var hasSubmitted = false
     var drainDeadline: Int64?
     /// Called on this thread when it runs, when it has stopped to listen, and when a drain has left no connection.
     var done: (() -> Void)?
@@ -76,6 +80,12 @@ final class EventLoop: @unchecked Sendable {
             for index in 0..<max(0, Int(count)) {
                 handle(events[index])
             }
+            // Once a turn: who is woken earlier finds the first of many only, and commits it alone.
+            if hasSubmitted {
+                hasSubmitted = false
+                services.ledger.wakeWriter()
+            }
+            settleLookups()
             expire()
             graveyard.removeAll(keepingCapacity: true)
         }

@@ -119,24 +119,44 @@ private struct RowBytes {
 
 /// How lists and ids stand in blobs: fixed widths, big-endian.
 enum AuditBlobs {
-    static func bytes(_ id: RegistrationID) -> [UInt8] { words([id.high, id.low]) }
+    /// Lends the bytes; like the others, without allocating for what is short, for it is on the way of each mutation.
+    static func withBytes(_ id: RegistrationID, _ body: (UnsafeRawBufferPointer) -> Void) {
+        withWords(2, { $0 == 0 ? id.high : id.low }, body)
+    }
 
-    static func bytes(_ fingerprints: [Fingerprint]) -> [UInt8] { words(fingerprints.map(\.value)) }
+    static func withBytes(_ fingerprints: [Fingerprint], _ body: (UnsafeRawBufferPointer) -> Void) {
+        withWords(fingerprints.count, { fingerprints[$0].value }, body)
+    }
 
-    static func bytes(_ tokens: [ShortenedToken]) -> [UInt8] {
-        words(tokens.flatMap { [$0.fingerprint.value, UInt64(bitPattern: $0.expiration.milliseconds)] })
+    static func withBytes(_ fingerprint: Fingerprint, _ body: (UnsafeRawBufferPointer) -> Void) {
+        withWords(1, { _ in fingerprint.value }, body)
+    }
+
+    static func withBytes(_ tokens: [ShortenedToken], _ body: (UnsafeRawBufferPointer) -> Void) {
+        withWords(
+            tokens.count * 2,
+            { place in
+                let token = tokens[place / 2]
+                return place % 2 == 0
+                    ? token.fingerprint.value : UInt64(bitPattern: token.expiration.milliseconds)
+            }, body)
     }
 
     /// Three at most: digest, issued_at, expires_at.
-    static func bytes(_ previous: [PreviousToken]) -> [UInt8] {
-        words(
-            previous.flatMap { token in
-                let digest = token.digest.words
-                return [
-                    digest.0, digest.1, digest.2, digest.3, UInt64(bitPattern: token.issuedAt.milliseconds),
-                    UInt64(bitPattern: token.expiresAt.milliseconds),
-                ]
-            })
+    static func withBytes(_ previous: [PreviousToken], _ body: (UnsafeRawBufferPointer) -> Void) {
+        withWords(
+            previous.count * 6,
+            { place in
+                let token = previous[place / 6]
+                switch place % 6 {
+                case 0: return token.digest.words.0
+                case 1: return token.digest.words.1
+                case 2: return token.digest.words.2
+                case 3: return token.digest.words.3
+                case 4: return UInt64(bitPattern: token.issuedAt.milliseconds)
+                default: return UInt64(bitPattern: token.expiresAt.milliseconds)
+                }
+            }, body)
     }
 
     static func registrationID(_ blob: UnsafeRawBufferPointer) -> RegistrationID? {
@@ -173,10 +193,11 @@ enum AuditBlobs {
         UInt64(bigEndian: blob.loadUnaligned(fromByteOffset: place * 8, as: UInt64.self))
     }
 
-    private static func words(_ words: [UInt64]) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(words.count * 8)
-        for word in words { withUnsafeBytes(of: word.bigEndian) { bytes.append(contentsOf: $0) } }
-        return bytes
+    @inline(__always)
+    private static func withWords(_ count: Int, _ word: (Int) -> UInt64, _ body: (UnsafeRawBufferPointer) -> Void) {
+        withUnsafeTemporaryAllocation(of: UInt64.self, capacity: count) { room in
+            for place in 0..<count { room[place] = word(place).bigEndian }
+            body(UnsafeRawBufferPointer(room))
+        }
     }
 }

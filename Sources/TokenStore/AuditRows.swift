@@ -74,7 +74,7 @@ struct AuditRows {
             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
             """, on: connection)
         insert.bind(1, presented.time.milliseconds)
-        insert.bind(2, AuditBlobs.bytes([presented.fingerprint]))
+        AuditBlobs.withBytes(presented.fingerprint) { insert.bind(2, $0) }
         insert.bind(3, presented.principal.text)
         insert.bind(4, Int64(presented.uid))
         insert.bind(5, Int64(presented.gid))

@@ -4,6 +4,8 @@ internal import TokenModel
 struct PlannedChange {
     struct Token {
         let project: ProjectCode
+        /// Where the index held the pair's token before the batch; 0 for nowhere.
+        let slot: UInt32
         /// Nil where it is new.
         let before: StoredToken?
         /// Nil where it goes.
@@ -46,7 +48,10 @@ struct Batch {
     private let tokensPerOwner: Int
     private let random: any RandomSource
     private var applications: [ApplicationName: StoredApplication?] = [:]
-    private var tokens: [Key: StoredToken?] = [:]
+    /// Tokens that the index holds, by their slots: that is quicker than by their names.
+    private var changed: [UInt32: StoredToken?] = [:]
+    /// Those that it does not.
+    private var added: [Key: StoredToken?] = [:]
     private var owned: [String: Int] = [:]
 
     init(index: TokenIndex, now: Moment, tokensPerOwner: Int, random: any RandomSource) {
@@ -56,38 +61,47 @@ struct Batch {
         self.random = random
     }
 
-    private var isEmpty: Bool { applications.isEmpty && tokens.isEmpty }
+    private var isEmpty: Bool { applications.isEmpty && changed.isEmpty && added.isEmpty }
 
-    /// Decides one command. `sequence` is the number that its first audit row will have.
+    /// Decides one command. `place` is where the index holds what it is about, `sequence` the number that its first audit
+    /// row will have.
     /// - Throws: what the source of randomness throws, or `StoreError` where the index is broken; nothing has changed.
-    func decide(_ mutation: Mutation, sequence: Int64) throws -> Decision {
+    func decide(_ mutation: Mutation, at place: PairPlace, sequence: Int64) throws -> Decision {
         do {
             switch mutation.command {
             case .register(let application, let project, let ttlSeconds):
+                let held = pair(application, project, place)
                 let issue = try Rules.register(
-                    isRegistered: registration(application) != nil, held: token(application, project)?.held,
-                    ttlSeconds: ttlSeconds, quota: quota(application, mutation.caller), now: now)
+                    isRegistered: held.application != nil, held: held.token?.held, ttlSeconds: ttlSeconds,
+                    quota: quota(application, mutation.caller), now: now)
                 let new = StoredApplication(id: sequence, registrationID: try .random(from: random))
-                return try issued(issue, application, new, project, .begins, sequence)
+                return try issued(issue, application, new, project, held, .begins, sequence)
             case .generate(let application, let project, let ttlSeconds):
+                let held = pair(application, project, place)
                 let issue = try Rules.generate(
-                    isRegistered: registration(application) != nil, held: token(application, project)?.held,
-                    ttlSeconds: ttlSeconds, quota: quota(application, mutation.caller), now: now)
-                return try issued(issue, application, registration(application), project, .stays, sequence)
+                    isRegistered: held.application != nil, held: held.token?.held, ttlSeconds: ttlSeconds,
+                    quota: quota(application, mutation.caller), now: now)
+                return try issued(issue, application, held.application, project, held, .stays, sequence)
             case .rotate(let application, let project, let ttlSeconds, let graceSeconds):
+                let held = pair(application, project, place)
                 let issue = try Rules.rotate(
-                    isRegistered: registration(application) != nil, held: token(application, project)?.held,
-                    ttlSeconds: ttlSeconds, graceSeconds: graceSeconds, now: now)
-                return try issued(issue, application, registration(application), project, .stays, sequence)
+                    isRegistered: held.application != nil, held: held.token?.held, ttlSeconds: ttlSeconds,
+                    graceSeconds: graceSeconds, now: now)
+                return try issued(issue, application, held.application, project, held, .stays, sequence)
             case .revokeToken(let digest): return try revoke(digest)
-            case .revoke(let application, let project): return revoke(application, project)
+            case .revoke(let application, let project):
+                return revoke(application, project, pair(application, project, place))
             case .revokeProject(let project): return isEmpty ? try revokeAll(project) : .later
-            case .unregister(let application): return isEmpty ? try unregister(application) : .later
+            case .unregister(let application):
+                return isEmpty ? try unregister(application, place.application) : .later
             }
         } catch let refusal as Refusal {
             return .settled(.refused(refusal))
         }
     }
+
+    /// Where the index holds what these are about.
+    func places(of mutations: ArraySlice<Mutation>) -> [PairPlace] { index.places(of: mutations) }
 
     /// Lays a change over the index: later decisions of this batch see it.
     mutating func add(_ change: PlannedChange) {
@@ -97,7 +111,11 @@ struct Batch {
         case .ends: applications[change.name] = .some(nil)
         }
         for token in change.tokens {
-            tokens[Key(application: change.name, project: token.project)] = .some(token.after)
+            if token.slot != 0 {
+                changed[token.slot] = .some(token.after)
+            } else {
+                added[Key(application: change.name, project: token.project)] = .some(token.after)
+            }
             let difference = (token.after == nil ? 0 : 1) - (token.before == nil ? 0 : 1)
             if difference != 0 { owned[change.name.owner, default: 0] += difference }
         }
@@ -105,16 +123,25 @@ struct Batch {
 
     // MARK: What is held
 
-    private func registration(_ name: ApplicationName) -> StoredApplication? {
-        if let change = applications[name] { return change }
-        let slot = index.application(name)
-        return slot == 0 ? nil : index.stored(application: slot)
+    /// An application and its token for a project, as the batch leaves them so far.
+    private struct Pair {
+        let application: StoredApplication?
+        let token: StoredToken?
+        /// Where the index holds the token; 0 for nowhere.
+        let slot: UInt32
     }
 
-    private func token(_ name: ApplicationName, _ project: ProjectCode) -> StoredToken? {
-        if let change = tokens[Key(application: name, project: project)] { return change }
-        let slot = index.token(application: index.application(name), project: project)
-        return slot == 0 ? nil : index.stored(slot)
+    private func pair(_ name: ApplicationName, _ project: ProjectCode, _ place: PairPlace) -> Pair {
+        var application = place.application == 0 ? nil : index.stored(application: place.application)
+        // Most batches begin and end no application: then no name is hashed for them.
+        if !applications.isEmpty, let change = applications[name] { application = change }
+        var token: StoredToken?
+        if place.token != 0 {
+            if let change = changed[place.token] { token = change } else { token = index.stored(place.token) }
+        } else if !added.isEmpty, let change = added[Key(application: name, project: project)] {
+            token = change
+        }
+        return Pair(application: application, token: token, slot: place.token)
     }
 
     private func quota(_ name: ApplicationName, _ caller: Caller) -> Quota {
@@ -128,17 +155,16 @@ struct Batch {
 
     private func issued(
         _ issue: Issue, _ name: ApplicationName, _ application: StoredApplication?, _ project: ProjectCode,
-        _ registration: PlannedChange.Registration, _ sequence: Int64
+        _ held: Pair, _ registration: PlannedChange.Registration, _ sequence: Int64
     ) throws -> Decision {
         guard let application else { return .settled(.refused(.notRegistered)) }  // the rules have refused before
         let secret = try TokenSecret.generate(from: random)
         let digest = secret.digest
-        let before = token(name, project)
-        let after = StoredToken(id: before?.id ?? sequence, held: issue.held(digest: digest))
+        let after = StoredToken(id: held.token?.id ?? sequence, held: issue.held(digest: digest))
         let change = PlannedChange(
             event: issue.event, name: name, application: application, registration: registration, project: project,
-            tokens: [.init(project: project, before: before, after: after)], fingerprint: digest.fingerprint,
-            ended: issue.ended, shortened: issue.shortened)
+            tokens: [.init(project: project, slot: held.slot, before: held.token, after: after)],
+            fingerprint: digest.fingerprint, ended: issue.ended, shortened: issue.shortened)
         let credentials = Credentials(
             registrationID: application.registrationID, token: secret, expiration: issue.expiresAt,
             previousExpiration: issue.previousExpiration)
@@ -152,9 +178,7 @@ struct Batch {
         let slot = entry.isPrevious ? index.previous[entry.slot].pointee.token : entry.slot
         let (name, application) = try index.applicationOfToken(slot)
         let project = try index.projectOfToken(slot)
-        guard applications[name] == nil, tokens[Key(application: name, project: project)] == nil else {
-            return .later
-        }
+        guard applications.isEmpty || applications[name] == nil, changed[slot] == nil else { return .later }
         let before = index.stored(slot)
         let (after, ended): (StoredToken?, [Fingerprint])
         switch Rules.revoke(digest, held: before.held, now: now) {
@@ -164,18 +188,16 @@ struct Batch {
         }
         let change = PlannedChange(
             event: .revoked, name: name, application: application, registration: .stays, project: project,
-            tokens: [.init(project: project, before: before, after: after)], ended: ended)
+            tokens: [.init(project: project, slot: slot, before: before, after: after)], ended: ended)
         return .change([change], .revoked(ended.count))
     }
 
-    private func revoke(_ name: ApplicationName, _ project: ProjectCode) -> Decision {
-        guard let application = registration(name), let before = token(name, project) else {
-            return .settled(.revoked(0))
-        }
+    private func revoke(_ name: ApplicationName, _ project: ProjectCode, _ held: Pair) -> Decision {
+        guard let application = held.application, let before = held.token else { return .settled(.revoked(0)) }
         let ended = before.held.alive(at: now)
         let change = PlannedChange(
             event: .revoked, name: name, application: application, registration: .stays, project: project,
-            tokens: [.init(project: project, before: before, after: nil)], ended: ended)
+            tokens: [.init(project: project, slot: held.slot, before: before, after: nil)], ended: ended)
         return .change([change], .revoked(ended.count))
     }
 
@@ -187,18 +209,20 @@ struct Batch {
             changes.append(
                 PlannedChange(
                     event: .revoked, name: name, application: application, registration: .stays, project: project,
-                    tokens: [.init(project: project, before: before, after: nil)], ended: before.held.alive(at: now)))
+                    tokens: [.init(project: project, slot: slot, before: before, after: nil)],
+                    ended: before.held.alive(at: now)))
         }
         let outcome = MutationOutcome.revoked(changes.reduce(0) { $0 + $1.ended.count })
         return changes.isEmpty ? .settled(outcome) : .change(changes, outcome)
     }
 
-    private func unregister(_ name: ApplicationName) throws -> Decision {
-        let slot = index.application(name)
+    private func unregister(_ name: ApplicationName, _ slot: UInt32) throws -> Decision {
         guard slot != 0 else { throw Refusal.notRegistered }
         var gone: [PlannedChange.Token] = []
         try index.forEachToken(of: slot) { token in
-            gone.append(.init(project: try index.projectOfToken(token), before: index.stored(token), after: nil))
+            gone.append(
+                .init(
+                    project: try index.projectOfToken(token), slot: token, before: index.stored(token), after: nil))
         }
         let ended = gone.flatMap { $0.before?.held.alive(at: now) ?? [] }
         let change = PlannedChange(

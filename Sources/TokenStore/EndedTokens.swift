@@ -14,21 +14,45 @@ final class EndedTokens: Sendable {
     /// Small sets, so that growing one holds nobody up for long.
     private static let shards = 64
 
-    private struct Known {
-        var sets = [Set<UInt64>](repeating: [], count: EndedTokens.shards)
+    /// A token that ended, and when.
+    struct Ended {
+        let fingerprint: UInt64
+        let seconds: Int64
+    }
+
+    private struct Known: ~Copyable {
+        private let sets = UnsafeMutablePointer<FingerprintSet>.allocate(capacity: EndedTokens.shards)
         /// In the order of their ends, from `first` on.
-        var order: [(fingerprint: UInt64, seconds: Int64)] = []
+        var order: [Ended] = []
         var first = 0
 
-        mutating func insert(_ fingerprint: UInt64) -> Bool {
-            sets[Int(fingerprint % UInt64(EndedTokens.shards))].insert(fingerprint).inserted
+        init() {
+            for shard in 0..<EndedTokens.shards { (sets + shard).initialize(to: FingerprintSet()) }
+        }
+
+        deinit {
+            sets.deinitialize(count: EndedTokens.shards)
+            sets.deallocate()
+        }
+
+        private func shard(_ fingerprint: UInt64) -> UnsafeMutablePointer<FingerprintSet> {
+            sets + Int(fingerprint % UInt64(EndedTokens.shards))
+        }
+
+        func contains(_ fingerprint: UInt64) -> Bool { shard(fingerprint).pointee.contains(fingerprint) }
+
+        func prefetch(_ fingerprint: UInt64) { shard(fingerprint).pointee.prefetch(fingerprint) }
+
+        mutating func add(_ fingerprint: UInt64, _ seconds: Int64) {
+            guard shard(fingerprint).pointee.insert(fingerprint) else { return }
+            order.append(Ended(fingerprint: fingerprint, seconds: seconds))
         }
 
         /// Forgets the oldest while there are too many, or they are too old.
         mutating func trim(olderThan seconds: Int64) {
             while first < order.count, order.count - first > EndedTokens.tokensMax || order[first].seconds < seconds {
                 let gone = order[first].fingerprint
-                sets[Int(gone % UInt64(EndedTokens.shards))].remove(gone)
+                shard(gone).pointee.remove(gone)
                 first += 1
             }
             if first > EndedTokens.tokensMax / 2 {
@@ -56,35 +80,31 @@ final class EndedTokens: Sendable {
     func add(_ records: [AuditRecord]) {
         guard let last = records.last else { return }
         known.withLock { known in
-            for record in records { Self.add(record, to: &known) }
+            // All places first, so that the memory's latency is paid once and not once a token.
+            for record in records { for fingerprint in record.ended { known.prefetch(fingerprint.value) } }
+            for record in records {
+                for fingerprint in record.ended { known.add(fingerprint.value, record.time.seconds) }
+                for token in record.shortened { known.add(token.fingerprint.value, record.time.seconds) }
+            }
             known.trim(olderThan: last.time.seconds - Self.keepSeconds)
         }
     }
 
     /// Takes what was ended before the start; the newest stay where there are too many.
-    func addOlder(_ records: [AuditRecord]) {
+    func addOlder(_ older: [Ended]) {
         known.withLock { known in
-            let newer = known.order[known.first...]
+            let newer = Array(known.order[known.first...])
             known = Known()
-            for record in records { Self.add(record, to: &known) }
-            for one in newer where known.insert(one.fingerprint) { known.order.append(one) }
+            for one in older { known.add(one.fingerprint, one.seconds) }
+            for one in newer { known.add(one.fingerprint, one.seconds) }
             known.trim(olderThan: .min)
-        }
-    }
-
-    private static func add(_ record: AuditRecord, to known: inout Known) {
-        for fingerprint in record.ended + record.shortened.map(\.fingerprint) where known.insert(fingerprint.value) {
-            known.order.append((fingerprint.value, record.time.seconds))
         }
     }
 
     /// Notes that a token, which is not alive, was presented, if it is one that was ended.
     func notePresented(_ digest: TokenDigest, by caller: Caller, at wall: Instant, bootMilliseconds: Int64) {
         let fingerprint = digest.fingerprint
-        let wasEnded = known.withLock {
-            $0.sets[Int(fingerprint.value % UInt64(Self.shards))].contains(fingerprint.value)
-        }
-        guard wasEnded else { return }
+        guard known.withLock({ $0.contains(fingerprint.value) }) else { return }
         let key = Key(fingerprint: fingerprint, uid: caller.uid, principal: caller.principal)
         presented.withLock { presented in
             if presented[key] != nil {

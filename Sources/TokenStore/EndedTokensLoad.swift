@@ -1,4 +1,5 @@
 internal import GRDB
+internal import GRDBSQLite
 internal import Glibc
 internal import Synchronization
 internal import TokenModel
@@ -33,24 +34,37 @@ private final class EndedLoader {
 
     func run() { state.ended.addOlder(readEnded()) }
 
-    /// The last records that ended tokens, the oldest first. What the disk does not give is not remembered: it is an
-    /// alarm less, and the start does not fail for it.
-    private func readEnded() -> [AuditRecord] {
-        var pages: [[AuditRecord]] = []
+    /// What ended last, the oldest first. What the disk does not give is not remembered: it is an alarm less, and the
+    /// start does not fail for it. Only the fingerprints are kept meanwhile: a million records would be half a gigabyte.
+    private func readEnded() -> [EndedTokens.Ended] {
+        var ended: [EndedTokens.Ended] = []
         var before = Int64.max
-        var count = 0
-        while count < EndedTokens.tokensMax {
+        while ended.count < EndedTokens.tokensMax {
             let page = try? LedgerReader.read(
                 state.pool.withLock { $0 },
-                LedgerReader.recordColumns + " FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT ?",
-                [{ $0.bind($1, before) }, { $0.bind($1, Self.pageRows) }], LedgerReader.record)
+                """
+                SELECT sequence, time, ended, shortened FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT ?
+                """,
+                [{ $0.bind($1, before) }, { $0.bind($1, Self.pageRows) }], Self.tokens)
             guard let page, let last = page.last else { break }
             before = last.sequence
-            let ending = page.filter { !$0.ended.isEmpty || !$0.shortened.isEmpty }
-            count += ending.reduce(0) { $0 + $1.ended.count + $1.shortened.count }
-            pages.append(ending.reversed())
-            if last.time.milliseconds < oldest { break }
+            for record in page where record.milliseconds >= oldest {
+                let seconds = Instant(milliseconds: record.milliseconds).seconds
+                for fingerprint in record.ended.reversed() {
+                    ended.append(EndedTokens.Ended(fingerprint: fingerprint.value, seconds: seconds))
+                }
+            }
+            if last.milliseconds < oldest { break }
         }
-        return pages.reversed().flatMap { $0 }.filter { $0.time.milliseconds >= oldest }
+        ended.reverse()
+        return ended
+    }
+
+    private static func tokens(
+        _ row: RawRow
+    ) throws -> (sequence: Int64, milliseconds: Int64, ended: [Fingerprint]) {
+        guard let ended = AuditBlobs.fingerprints(row.bytes(2)), let shortened = AuditBlobs.shortened(row.bytes(3))
+        else { throw StoreError.sqlite(SQLITE_CORRUPT) }
+        return (row.integer(0), row.integer(1), ended + shortened.map(\.fingerprint))
     }
 }

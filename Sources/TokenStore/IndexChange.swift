@@ -43,18 +43,23 @@ extension TokenIndex {
 
     /// Puts one token's change into the index. Called with the lock.
     func apply(_ token: PlannedChange.Token, of name: ApplicationName) {
-        let application = application(name)
         switch (token.before, token.after) {
         case (nil, let after?):
             var text = token.project.text
             text.withUTF8 {
-                _ = insertToken(application: application, project: UnsafeRawBufferPointer($0), after)
+                _ = insertToken(application: application(name), project: UnsafeRawBufferPointer($0), after)
             }
-        case (.some, let after?):
-            replaceToken(self.token(application: application, project: token.project), with: after.held)
-        case (.some, nil): removeToken(self.token(application: application, project: token.project))
+        case (let before?, let after?): replaceToken(slot(of: token, before, name), with: after.held)
+        case (let before?, nil): removeToken(slot(of: token, before, name))
         case (nil, nil): break
         }
+    }
+
+    /// Where the token lies that goes: where the decision saw it, unless the batch itself has put it elsewhere. No two
+    /// tokens have one digest.
+    private func slot(of token: PlannedChange.Token, _ before: StoredToken, _ name: ApplicationName) -> UInt32 {
+        if token.slot != 0, tokens[token.slot].pointee.digest == before.held.digest { return token.slot }
+        return self.token(application: application(name), project: token.project)
     }
 
     /// Notes that a current token was found active. Called with the lock, by any thread.

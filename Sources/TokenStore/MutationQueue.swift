@@ -43,20 +43,27 @@ final class MutationQueue: @unchecked Sendable {
 
     var count: Int { locked { waiting.count - first } }
 
-    func submit(_ mutation: Mutation) -> Admission {
+    /// Adds a mutation; wakes nobody.
+    func add(_ mutation: Mutation) -> Admission {
         locked {
             if isClosed { return .closed }
             if waiting.count - first >= capacity { return .full }
-            let uid = mutation.caller.uid
-            let charged = charges[uid, default: 0]
-            if !mutation.caller.isAdministrator && charged >= capacityOfUser { return .full }
-            charges[uid] = charged + 1
-            waiting.append(mutation)
-            if isWriterWaiting {
-                isWriterWaiting = false
-                pthread_cond_signal(arrived)
+            if !mutation.caller.isAdministrator {
+                let charged = charges[mutation.caller.uid, default: 0]
+                if charged >= capacityOfUser { return .full }
+                charges[mutation.caller.uid] = charged + 1
             }
+            waiting.append(mutation)
             return .accepted
+        }
+    }
+
+    /// Wakes a writer that sleeps while something waits for it.
+    func wake() {
+        locked {
+            guard isWriterWaiting, first < waiting.count else { return }
+            isWriterWaiting = false
+            pthread_cond_signal(arrived)
         }
     }
 
@@ -86,7 +93,7 @@ final class MutationQueue: @unchecked Sendable {
                 waiting.removeSubrange(..<first)
                 first = 0
             }
-            for mutation in taken { giveBack(mutation.caller.uid) }
+            for mutation in taken where !mutation.caller.isAdministrator { giveBack(mutation.caller.uid) }
             return .mutations(taken)
         }
     }

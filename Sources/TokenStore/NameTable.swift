@@ -38,9 +38,30 @@ final class NameTable {
     func find(_ bytes: UnsafeRawBufferPointer) -> UInt32 { find(bytes, hash(bytes)) }
 
     /// The slot of a name, or 0.
-    func find(_ text: String) -> UInt32 {
+    func find(_ text: String) -> UInt32 { find(text, hash(text)) }
+
+    // MARK: In steps, each for many names before the next, so that their memory is fetched side by side
+
+    /// The first step: the name's hash.
+    func hash(_ text: String) -> UInt64 {
         var text = text
-        return text.withUTF8 { find(UnsafeRawBufferPointer($0)) }
+        return text.withUTF8 { hash(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// Fetches the place where the hash is looked for.
+    func prefetch(hash: UInt64) { table.prefetch(hash) }
+
+    /// The slot that a name of this hash has if there is one, or 0; fetches it.
+    func candidate(_ hash: UInt64) -> UInt32 {
+        let slot = TaggedSlot(raw: table.find(hash) { TaggedSlot(raw: $0).mayMatch(hash) }).slot
+        if slot != 0 { linux_prefetch(names[slot]) }
+        return slot
+    }
+
+    /// The last step: the slot of a name, or 0.
+    func find(_ text: String, _ hash: UInt64) -> UInt32 {
+        var text = text
+        return text.withUTF8 { find(UnsafeRawBufferPointer($0), hash) }
     }
 
     /// The slot of a name, with one reference more.

@@ -46,8 +46,6 @@ final class RawStatement {
         }
     }
 
-    func bind(_ index: Int32, _ bytes: [UInt8]) { bytes.withUnsafeBytes { bind(index, $0) } }
-
     func bind(_ index: Int32, _ digest: TokenDigest) { digest.withBytes { bind(index, $0) } }
 
     func bindNull(_ index: Int32) { sqlite3_bind_null(statement, index) }
@@ -55,13 +53,15 @@ final class RawStatement {
     /// Runs a statement that gives no row.
     /// - Throws: `StoreError`; then nothing of it happened, or the transaction was rolled back.
     func run() throws {
-        let result = sqlite3_step(statement)
-        guard result == SQLITE_DONE else {
-            let error = Self.error(sqlite3_extended_errcode(connection), connection)
-            sqlite3_reset(statement)
-            throw error
-        }
-        sqlite3_reset(statement)
+        if let failure = failureOfRun() { throw failure.error }
+    }
+
+    /// Runs a statement that gives no row; what SQLite says where it fails, and nil where it does not.
+    func failureOfRun() -> (extended: Int32, error: StoreError)? {
+        defer { sqlite3_reset(statement) }
+        guard sqlite3_step(statement) != SQLITE_DONE else { return nil }
+        let extended = sqlite3_extended_errcode(connection)
+        return (extended, Self.error(extended, connection))
     }
 
     /// Runs a statement that must change exactly one row.

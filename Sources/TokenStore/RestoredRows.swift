@@ -37,7 +37,7 @@ enum RestoredRows {
             count += row.previous.count - kept.count
             update.bind(1, row.id)
             update.bind(2, expiresAt)
-            update.bind(3, AuditBlobs.bytes(kept))
+            AuditBlobs.withBytes(kept) { update.bind(3, $0) }
             try update.runChangingOneRow()
         }
         try unregister(since, on: connection)
@@ -78,7 +78,7 @@ enum RestoredRows {
     private static func unregister(_ since: EndedSince, on connection: OpaquePointer) throws {
         let delete = try RawStatement("DELETE FROM application WHERE registration_id = ?", on: connection)
         for id in since.unregistered {
-            delete.bind(1, AuditBlobs.bytes(id))
+            AuditBlobs.withBytes(id) { delete.bind(1, $0) }
             try delete.run()
         }
     }

@@ -112,7 +112,10 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     }
 
     /// See `TokenLedger`.
-    public func submit(_ mutation: Mutation) -> Admission { queue.submit(mutation) }
+    public func enqueue(_ mutation: Mutation) -> Admission { queue.add(mutation) }
+
+    /// See `TokenLedger`.
+    public func wakeWriter() { queue.wake() }
 
     /// See `TokenLedger`. The index is locked for a few thousand tokens at a time.
     public func status() -> LedgerStatus {

@@ -41,6 +41,7 @@ final class TokenDatabase {
                     try Int.fetchOne(db, sql: "PRAGMA foreign_keys") == 1,
                     let connection = db.sqliteConnection
                 else { throw StoreError(.invariant, "SQLite did not take the settings that make commits durable.") }
+                try GatheredLog.install(on: connection)
                 return connection
             }
             pages = .allocate(capacity: 1)

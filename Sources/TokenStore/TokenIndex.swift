@@ -11,8 +11,8 @@ final class TokenIndex {
     let tokens = Chunks<TokenSlot>(empty: TokenSlot())
     let previous = Chunks<PreviousSlot>(empty: PreviousSlot())
     let used = UsedMarks()
-    private let digests: ProbeTable
-    private let pairs: ProbeTable
+    let digests: ProbeTable
+    let pairs: ProbeTable
 
     /// Makes room for so many rows.
     init(expectingApplications applications: Int, tokens: Int) {
@@ -80,14 +80,24 @@ final class TokenIndex {
     func token(application: UInt32, project: ProjectCode) -> UInt32 {
         let name = names.find(project.text)
         guard application != 0, name != 0 else { return 0 }
-        let hash = Self.pairHash(application, name)
+        return token(Self.pairHash(application, name), application, name)
+    }
+
+    /// The token of a pair, whose hash is given, or 0.
+    func token(_ hash: UInt64, _ application: UInt32, _ project: UInt32) -> UInt32 {
         let entry = pairs.find(hash) { raw in
             let entry = TaggedSlot(raw: raw)
             guard entry.mayMatch(hash) else { return false }
             let token = self.tokens[entry.slot]
-            return token.pointee.application == application && token.pointee.project == name
+            return token.pointee.application == application && token.pointee.project == project
         }
         return TaggedSlot(raw: entry).slot
+    }
+
+    /// Fetches the token that a pair of this hash has if it has one.
+    func prefetchToken(pair hash: UInt64) {
+        let slot = TaggedSlot(raw: pairs.find(hash) { TaggedSlot(raw: $0).mayMatch(hash) }).slot
+        if slot != 0 { Self.prefetch(tokens[slot], MemoryLayout<TokenSlot>.size) }
     }
 
     /// Tokens that an owner holds, expired ones included.
@@ -148,20 +158,37 @@ final class TokenIndex {
 
     @discardableResult
     func insertToken(application: UInt32, project: UnsafeRawBufferPointer, _ stored: StoredToken) -> UInt32 {
+        let slot = takeToken(stored)
+        tokens[slot].pointee.application = application
+        tokens[slot].pointee.project = names.retain(project)
+        linkToken(slot)
+        pairToken(slot)
+        return slot
+    }
+
+    /// Takes a token in that is nobody's yet.
+    func takeToken(_ stored: StoredToken) -> UInt32 {
         let slot = tokens.take()
-        let token = tokens[slot]
-        let holder = applications[application]
-        token.pointee.application = application
-        token.pointee.project = names.retain(project)
-        token.pointee.id = stored.id
-        token.pointee.nextOfApplication = holder.pointee.firstToken
-        if holder.pointee.firstToken != 0 { tokens[holder.pointee.firstToken].pointee.priorOfApplication = slot }
-        holder.pointee.firstToken = slot
-        names.names[owner(application)].pointee.ownedTokens += 1
-        let hash = Self.pairHash(application, token.pointee.project)
-        pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
+        tokens[slot].pointee.id = stored.id
         fill(slot, stored.held)
         return slot
+    }
+
+    /// Puts a token, whose application is known, to that application's others.
+    func linkToken(_ slot: UInt32) {
+        let application = tokens[slot].pointee.application
+        let next = applications[application].pointee.firstToken
+        tokens[slot].pointee.nextOfApplication = next
+        tokens[slot].pointee.priorOfApplication = 0
+        if next != 0 { tokens[next].pointee.priorOfApplication = slot }
+        applications[application].pointee.firstToken = slot
+        names.names[owner(application)].pointee.ownedTokens += 1
+    }
+
+    /// Makes a token, whose application and project are known, findable by them.
+    func pairToken(_ slot: UInt32) {
+        let hash = pairHash(ofEntry: slot)
+        pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
     }
 
     /// Puts another token, or other previous ones, in the place of what a slot holds.
@@ -258,7 +285,7 @@ final class TokenIndex {
     }
 
     /// Slots are numbers that no caller chooses: a mixing function without a key will do (splitmix64's).
-    private static func pairHash(_ application: UInt32, _ project: UInt32) -> UInt64 {
+    static func pairHash(_ application: UInt32, _ project: UInt32) -> UInt64 {
         var mixed = UInt64(application) << 32 | UInt64(project)
         mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
         mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB

@@ -114,10 +114,15 @@ final class Writer: @unchecked Sendable {
     private func write(
         _ mutations: ArraySlice<Mutation>, into work: inout Transaction, _ statements: WriterStatements
     ) throws {
-        for mutation in mutations {
+        work.expect(mutations.count)
+        var places: ArraySlice<PairPlace> = []
+        for (offset, mutation) in mutations.enumerated() {
+            // Some at once, for the memory's latency; not all, for the first may leave the others to the next transaction.
+            if places.isEmpty { places = work.batch.places(of: mutations.dropFirst(offset).prefix(32))[...] }
             let decision: Decision
             do {
-                decision = try work.batch.decide(mutation, sequence: work.head.sequence + 1)
+                decision = try work.batch.decide(
+                    mutation, at: places.removeFirst(), sequence: work.head.sequence + 1)
             } catch let error as StoreError {
                 throw error
             } catch {
@@ -144,7 +149,7 @@ final class Writer: @unchecked Sendable {
     private func write(
         _ change: PlannedChange, by caller: Caller, into work: inout Transaction, _ statements: WriterStatements
     ) throws {
-        let record = AuditRecord(
+        var record = AuditRecord(
             sequence: work.head.sequence + 1, time: work.batch.now.wall, event: change.event,
             registrationID: change.application.registrationID, application: change.name, project: change.project,
             principal: caller.principal, uid: caller.uid, gid: caller.gid, pid: caller.pid, unit: caller.unit,
@@ -163,10 +168,10 @@ final class Writer: @unchecked Sendable {
             }
         }
         if change.registration == .ends { try statements.delete(change.application) }
-        let chained = record.chained(by: chain.link(record, after: work.head.chain))
-        try statements.insert(chained)
-        work.records.append(chained)
-        work.head = AuditHead(sequence: chained.sequence, chain: chained.chain)
+        record.chain = chain.link(record, after: work.head.chain)
+        try statements.insert(record)
+        work.head = AuditHead(sequence: record.sequence, chain: record.chain)
+        work.records.append(record)
         work.batch.add(change)
         work.changes.append(change)
     }
@@ -231,14 +236,11 @@ struct Transaction {
         self.batch = batch
         self.head = head
     }
-}
 
-extension AuditRecord {
-    /// The same record with its place in the chain.
-    func chained(by link: TokenDigest) -> AuditRecord {
-        AuditRecord(
-            sequence: sequence, time: time, event: event, registrationID: registrationID, application: application,
-            project: project, principal: principal, uid: uid, gid: gid, pid: pid, unit: unit,
-            fingerprint: fingerprint, ended: ended, shortened: shortened, chain: link)
+    /// Makes room for so many mutations, most of which are one change.
+    mutating func expect(_ count: Int) {
+        changes.reserveCapacity(count)
+        records.reserveCapacity(count)
+        outcomes.reserveCapacity(count)
     }
 }

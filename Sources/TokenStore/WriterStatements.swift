@@ -15,6 +15,7 @@ enum CommitResult {
 final class WriterStatements {
     let connection: OpaquePointer
     private let beginImmediate: RawStatement
+    private let commitOpen: RawStatement
     private let insertApplication: RawStatement
     private let deleteApplication: RawStatement
     private let insertToken: RawStatement
@@ -27,6 +28,7 @@ final class WriterStatements {
         func prepare(_ sql: String) throws -> RawStatement { try RawStatement(sql, on: connection) }
         self.connection = connection
         beginImmediate = try prepare("BEGIN IMMEDIATE")
+        commitOpen = try prepare("COMMIT")
         insertApplication = try prepare(
             "INSERT INTO application (id, name, registration_id, registered_at) VALUES (?, ?, ?, ?)")
         deleteApplication = try prepare("DELETE FROM application WHERE id = ?")
@@ -59,10 +61,8 @@ final class WriterStatements {
     /// with a whole commit frame behind them, and it is the last to be written, so nothing happened. Any other error
     /// (IOERR_FSYNC above all) may come after that.
     func commit() -> CommitResult {
-        let result = sqlite3_exec(connection, "COMMIT", nil, nil, nil)
-        if result == SQLITE_OK { return .committed }
-        let extended = sqlite3_extended_errcode(connection)
-        let error = RawStatement.error(extended, connection)
+        guard let failure = commitOpen.failureOfRun() else { return .committed }
+        let (extended, error) = failure
         let isKnown: Bool
         switch extended & 0xFF {
         case SQLITE_FULL, SQLITE_READONLY, SQLITE_BUSY, SQLITE_CONSTRAINT: isKnown = true
@@ -81,7 +81,7 @@ final class WriterStatements {
     func insert(_ application: ApplicationName, _ stored: StoredApplication, registeredAt: Instant) throws {
         insertApplication.bind(1, stored.id)
         insertApplication.bind(2, application.text)
-        insertApplication.bind(3, AuditBlobs.bytes(stored.registrationID))
+        AuditBlobs.withBytes(stored.registrationID) { insertApplication.bind(3, $0) }
         insertApplication.bind(4, registeredAt.milliseconds)
         try insertApplication.run()
     }
@@ -98,7 +98,7 @@ final class WriterStatements {
         insertToken.bind(4, token.held.digest)
         insertToken.bind(5, token.held.issuedAt.milliseconds)
         insertToken.bind(6, token.held.expiresAt.milliseconds)
-        insertToken.bind(7, AuditBlobs.bytes(token.held.previous))
+        AuditBlobs.withBytes(token.held.previous) { insertToken.bind(7, $0) }
         try insertToken.run()
     }
 
@@ -108,7 +108,7 @@ final class WriterStatements {
         updateToken.bind(3, held.digest)
         updateToken.bind(4, held.issuedAt.milliseconds)
         updateToken.bind(5, held.expiresAt.milliseconds)
-        updateToken.bind(6, AuditBlobs.bytes(held.previous))
+        AuditBlobs.withBytes(held.previous) { updateToken.bind(6, $0) }
         try updateToken.runChangingOneRow()
     }
 
@@ -129,7 +129,7 @@ final class WriterStatements {
         insertAudit.bind(1, record.sequence)
         insertAudit.bind(2, record.time.milliseconds)
         insertAudit.bind(3, record.event.rawValue)
-        insertAudit.bind(4, AuditBlobs.bytes(record.registrationID))
+        AuditBlobs.withBytes(record.registrationID) { insertAudit.bind(4, $0) }
         insertAudit.bind(5, record.application.text)
         insertAudit.bind(6, record.project?.text)
         insertAudit.bind(7, record.principal.text)
@@ -138,12 +138,12 @@ final class WriterStatements {
         insertAudit.bind(10, Int64(record.pid))
         insertAudit.bind(11, record.unit)
         if let fingerprint = record.fingerprint {
-            insertAudit.bind(12, AuditBlobs.bytes([fingerprint]))
+            AuditBlobs.withBytes(fingerprint) { insertAudit.bind(12, $0) }
         } else {
             insertAudit.bindNull(12)
         }
-        insertAudit.bind(13, AuditBlobs.bytes(record.ended))
-        insertAudit.bind(14, AuditBlobs.bytes(record.shortened))
+        AuditBlobs.withBytes(record.ended) { insertAudit.bind(13, $0) }
+        AuditBlobs.withBytes(record.shortened) { insertAudit.bind(14, $0) }
         insertAudit.bind(15, record.chain)
         try insertAudit.run()
     }

@@ -43,7 +43,9 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
         for place in 0..<digests.count { answer(place, nil) }
     }
 
-    func submit(_ mutation: Mutation) -> Admission {
+    func wakeWriter() {}
+
+    func enqueue(_ mutation: Mutation) -> Admission {
         let admission = state.withLock { state in
             state.calls.append("submit")
             if case .accepted = state.admission { state.waiting.append(mutation) }
