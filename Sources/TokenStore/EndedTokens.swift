@@ -73,7 +73,8 @@ final class EndedTokens: Sendable {
     }
 
     private static func add(_ record: AuditRecord, to known: inout Known) {
-        for fingerprint in record.ended + record.shortened.map(\.fingerprint) where known.insert(fingerprint.value) {
+        let gone = record.ended + record.lapsed + record.shortened.map(\.fingerprint)
+        for fingerprint in gone where known.insert(fingerprint.value) {
             known.order.append((fingerprint.value, record.time.seconds))
         }
     }
@@ -93,7 +94,7 @@ final class EndedTokens: Sendable {
                 presented[key] = Presented(
                     found: EndedPresentation(
                         time: wall, fingerprint: fingerprint, principal: caller.principal, uid: caller.uid,
-                        gid: caller.gid, pid: caller.pid, unit: caller.unit, count: 1),
+                        gid: caller.gid, process: caller.process, count: 1),
                     since: bootMilliseconds)
             }
         }

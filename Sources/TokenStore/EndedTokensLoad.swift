@@ -46,8 +46,8 @@ private final class EndedLoader {
                 [{ $0.bind($1, before) }, { $0.bind($1, Self.pageRows) }], LedgerReader.record)
             guard let page, let last = page.last else { break }
             before = last.sequence
-            let ending = page.filter { !$0.ended.isEmpty || !$0.shortened.isEmpty }
-            count += ending.reduce(0) { $0 + $1.ended.count + $1.shortened.count }
+            let ending = page.filter { !$0.ended.isEmpty || !$0.lapsed.isEmpty || !$0.shortened.isEmpty }
+            count += ending.reduce(0) { $0 + $1.ended.count + $1.lapsed.count + $1.shortened.count }
             pages.append(ending.reversed())
             if last.time.milliseconds < oldest { break }
         }

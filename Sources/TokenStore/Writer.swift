@@ -147,9 +147,9 @@ final class Writer: @unchecked Sendable {
         let record = AuditRecord(
             sequence: work.head.sequence + 1, time: work.batch.now.wall, event: change.event,
             registrationID: change.application.registrationID, application: change.name, project: change.project,
-            principal: caller.principal, uid: caller.uid, gid: caller.gid, pid: caller.pid, unit: caller.unit,
-            fingerprint: change.fingerprint, ended: change.ended, shortened: change.shortened,
-            chain: AuditChain.start)
+            principal: caller.principal, uid: caller.uid, gid: caller.gid, process: caller.process,
+            fingerprint: change.fingerprint, ended: change.ended, lapsed: change.lapsed,
+            shortened: change.shortened, chain: AuditChain.start)
         if change.registration == .begins {
             try statements.insert(change.name, change.application, registeredAt: work.batch.now.wall)
         }
@@ -238,7 +238,7 @@ extension AuditRecord {
     func chained(by link: TokenDigest) -> AuditRecord {
         AuditRecord(
             sequence: sequence, time: time, event: event, registrationID: registrationID, application: application,
-            project: project, principal: principal, uid: uid, gid: gid, pid: pid, unit: unit,
-            fingerprint: fingerprint, ended: ended, shortened: shortened, chain: link)
+            project: project, principal: principal, uid: uid, gid: gid, process: process,
+            fingerprint: fingerprint, ended: ended, lapsed: lapsed, shortened: shortened, chain: link)
     }
 }

@@ -111,8 +111,10 @@ def journal_entry(row, **more):
         "SCAEM_REGISTRATION_ID": row["registration_id"], "SCAEM_APPLICATION": row["application"],
         "SCAEM_PROJECT_CODE": row["project_code"], "SCAEM_PRINCIPAL": row["principal"],
         "SCAEM_PEER_UID": str(row["uid"]), "SCAEM_PEER_GID": str(row["gid"]), "SCAEM_PEER_PID": str(row["pid"]),
-        "SCAEM_PEER_UNIT": row["unit"], "SCAEM_TOKEN_FINGERPRINT": row["fingerprint"],
+        "SCAEM_PEER_UNIT": row["unit"], "SCAEM_PEER_INVOCATION_ID": row["invocation_id"],
+        "SCAEM_PEER_COMM": row["comm"], "SCAEM_TOKEN_FINGERPRINT": row["fingerprint"],
         "SCAEM_ENDED_FINGERPRINTS": " ".join(row["ended"]) or None,
+        "SCAEM_LAPSED_FINGERPRINTS": " ".join(row["lapsed"]) or None,
         "SCAEM_SHORTENED": " ".join(f"{s['fingerprint']}={s['token_expiration']}" for s in row["shortened"]) or None,
         "SCAEM_CHAIN": row["chain"], "MESSAGE": "anything",
     }  # fmt: skip
