@@ -227,9 +227,8 @@ final class JournalFeed: @unchecked Sendable {
     private func readBack() {
         let now = clock.bootMilliseconds()
         guard let reader else { return cannotRead() }
-        guard progress.hasPending else { return progress.advance(now: now, isKept: !isVolatile) }
-        reader.refresh()
-        while reader.next() {
+        if progress.hasPending { reader.refresh() }
+        while progress.hasPending, reader.next() {
             guard let mark = Self.mark(reader) else { continue }
             hasReadBack = true
             progress.didRead(mark)
@@ -240,8 +239,8 @@ final class JournalFeed: @unchecked Sendable {
                 progress.startOver()
             }
             askWhetherVolatile(now)
-            turn(isVolatile ? .volatile : .ok)
-        } else if now - startedAt > Bound.unreadableMilliseconds {
+            if state != .failing { turn(isVolatile ? .volatile : .ok) }
+        } else if progress.hasPending, now - startedAt > Bound.unreadableMilliseconds {
             cannotRead()
         }
         progress.advance(now: now, isKept: !isVolatile)
@@ -261,7 +260,10 @@ final class JournalFeed: @unchecked Sendable {
         volatileAskedAt = now
         guard let inMemory = JournalReader(matching: matches, inMemoryOnly: true) else { return isVolatile = false }
         inMemory.seekToEnd()
-        isVolatile = inMemory.previous() && Self.mark(inMemory)?.sequence ?? 0 >= progress.confirmed
+        var last: JournalProgress.Mark?
+        // Behind it cuts may stand, but few.
+        for _ in 0..<100 where last == nil && inMemory.previous() { last = Self.mark(inMemory) }
+        isVolatile = last.map { $0.sequence >= progress.confirmed } ?? false
     }
 
     private func cannotRead() {
