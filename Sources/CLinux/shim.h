@@ -109,6 +109,24 @@ static inline void *linux_map_shared(size_t bytes) {
 /// pidfd_open(2): close-on-exec, readable when the process has ended; -1 with errno.
 static inline int linux_open_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/// A pidfd of the process at the other end of a Unix socket, close-on-exec: as the kernel knows it (unix(7), SO_PEERPIDFD),
+/// or where it cannot say (before 6.5) by its pid; -1 with errno.
+static inline int linux_peer_process(int fd, pid_t pid) {
+    int process = -1;
+    socklen_t length = sizeof process;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &length) == 0) return process;
+    return errno == EINVAL || errno == ENOPROTOOPT ? linux_open_pidfd(pid) : -1;
+}
+
+/// Whether the process of a pidfd has been waited for, so that its pid may be another's: pidfd_send_signal(2) of no signal.
+static inline int linux_is_gone(int process) {
+    return syscall(SYS_pidfd_send_signal, process, 0, NULL, 0) != 0 && errno == ESRCH;
+}
+
 /// clone(2) as fork(2) does it, but with one table of descriptors for both (CLONE_FILES). In a process of one thread only.
 /// No signal says that it has ended.
 static inline pid_t linux_clone_with_files(void) { return (pid_t)syscall(SYS_clone, 0x00000400, NULL, NULL, NULL, NULL); }

@@ -19,6 +19,9 @@ public enum Journal {
     /// Where journald listens. Without it sd_journal_sendv(3) says that all is well.
     public static let socketPath = "/run/systemd/journal/socket"
 
+    /// The namespace that this service's records go to: systemd says it to a unit with `LogNamespace=`.
+    public static var namespace: String? { getenv("LOG_NAMESPACE").map { String(cString: $0) } }
+
     /// Whether there is a journald to send to.
     public static var isPresent: Bool { access(socketPath, F_OK) == 0 }
 
@@ -48,12 +51,18 @@ public enum Journal {
 public final class JournalReader {
     private let journal: OpaquePointer
 
-    /// - Parameter matches: `NAME=value`; of those with one name any may hold, of different names all must.
+    /// - Parameters:
+    ///   - matches: `NAME=value`; of those with one name any may hold, of different names all must.
+    ///   - namespace: whose journal (`LogNamespace=` in systemd.exec(5)); nil for the system's.
+    ///   - inMemoryOnly: only what goes with the next reboot.
     /// - Returns: nil where the journal cannot be opened.
-    public init?(matching matches: [String]) {
+    public init?(
+        matching matches: [String], namespace: String? = Journal.namespace, inMemoryOnly: Bool = false
+    ) {
         var opened: OpaquePointer?
-        // SD_JOURNAL_LOCAL_ONLY: what other machines sent here is not ours.
-        guard sd_journal_open(&opened, 1 << 0) >= 0, let opened else { return nil }
+        // SD_JOURNAL_LOCAL_ONLY: what other machines sent here is not ours. SD_JOURNAL_RUNTIME_ONLY.
+        let flags: CInt = 1 << 0 | (inMemoryOnly ? 1 << 1 : 0)
+        guard sd_journal_open_namespace(&opened, namespace, flags) >= 0, let opened else { return nil }
         journal = opened
         for match in matches {
             let bytes = Array(match.utf8)
@@ -62,9 +71,6 @@ public final class JournalReader {
     }
 
     deinit { sd_journal_close(journal) }
-
-    /// Whether any of it is kept over a reboot.
-    public var hasPersistentFiles: Bool { sd_journal_has_persistent_files(journal) > 0 }
 
     /// Stands before the first record.
     public func seekToStart() { sd_journal_seek_head(journal) }

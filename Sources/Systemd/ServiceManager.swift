@@ -76,6 +76,15 @@ public enum ServiceManager {
         return String(cString: unit)
     }
 
+    /// The number of a unit's latest start, 32 hexadecimal digits, or nil where systemd has none. One readlink(2) in memory:
+    /// systemd keeps a link for each unit that runs.
+    public static func invocationID(ofUnit unit: String) -> String? {
+        guard !unit.utf8.contains(UInt8(ascii: "/")) else { return nil }
+        var bytes = [UInt8](repeating: 0, count: 33)
+        let count = readlink("/run/systemd/units/invocation:\(unit)", &bytes, bytes.count)
+        return count == 32 ? String(decoding: bytes[..<32], as: UTF8.self) : nil
+    }
+
     /// Whether standard error goes straight to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
     public static var standardErrorIsJournal: Bool {
         guard let stream = getenv("JOURNAL_STREAM") else { return false }

@@ -16,12 +16,14 @@ public struct AuditRecord: Sendable {
     public let principal: Principal
     public let uid: UInt32
     public let gid: UInt32
-    public let pid: Int32
-    public let unit: String?
+    public let process: PeerProcess
     /// Of the token that was made, if one was.
     public let fingerprint: Fingerprint?
     /// Of the living tokens that ended.
     public let ended: [Fingerprint]
+    /// Of the tokens that were replaced, revoked or unregistered and stand in neither `ended` nor `shortened`: they had
+    /// expired by then, or would before their grace was over.
+    public let lapsed: [Fingerprint]
     /// The tokens whose end was moved forward, with their new end.
     public let shortened: [ShortenedToken]
     /// SHA-256 over the previous row's chain value and this row (docs/audit.md has the bytes).
@@ -31,8 +33,8 @@ public struct AuditRecord: Sendable {
     public init(
         sequence: Int64, time: Instant, event: AuditEvent, registrationID: RegistrationID,
         application: ApplicationName, project: ProjectCode?, principal: Principal, uid: UInt32, gid: UInt32,
-        pid: Int32, unit: String?, fingerprint: Fingerprint?, ended: [Fingerprint], shortened: [ShortenedToken],
-        chain: TokenDigest
+        process: PeerProcess, fingerprint: Fingerprint?, ended: [Fingerprint], lapsed: [Fingerprint],
+        shortened: [ShortenedToken], chain: TokenDigest
     ) {
         self.sequence = sequence
         self.time = time
@@ -43,10 +45,10 @@ public struct AuditRecord: Sendable {
         self.principal = principal
         self.uid = uid
         self.gid = gid
-        self.pid = pid
-        self.unit = unit
+        self.process = process
         self.fingerprint = fingerprint
         self.ended = ended
+        self.lapsed = lapsed
         self.shortened = shortened
         self.chain = chain
     }

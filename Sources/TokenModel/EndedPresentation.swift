@@ -6,22 +6,20 @@ public struct EndedPresentation: Sendable {
     public let principal: Principal
     public let uid: UInt32
     public let gid: UInt32
-    public let pid: Int32
-    public let unit: String?
+    public let process: PeerProcess
     public var count: Int64
 
     /// Names a token and who presented it.
     public init(
-        time: Instant, fingerprint: Fingerprint, principal: Principal, uid: UInt32, gid: UInt32, pid: Int32,
-        unit: String?, count: Int64
+        time: Instant, fingerprint: Fingerprint, principal: Principal, uid: UInt32, gid: UInt32,
+        process: PeerProcess, count: Int64
     ) {
         self.time = time
         self.fingerprint = fingerprint
         self.principal = principal
         self.uid = uid
         self.gid = gid
-        self.pid = pid
-        self.unit = unit
+        self.process = process
         self.count = count
     }
 }

@@ -21,12 +21,18 @@ public struct JournalStatus: Equatable, Sendable {
     public var confirmed: Int64
     /// All up to this number were read back so long ago that journald has synced them since.
     public var synced: Int64
+    /// What the journal had at the start and the database lacks: an old copy is in its place.
+    public var lacking: ClosedRange<Int64>?
 
     /// Makes a snapshot.
-    public init(state: State, sent: Int64, confirmed: Int64, synced: Int64) {
+    public init(state: State, sent: Int64, confirmed: Int64, synced: Int64, lacking: ClosedRange<Int64>? = nil) {
         self.state = state
         self.sent = sent
         self.confirmed = confirmed
         self.synced = synced
+        self.lacking = lacking
     }
+
+    /// How many numbers the journal is behind the audit's last one, as far as can be known.
+    public func lag(behind last: Int64) -> Int64 { max(0, last - (state == .unreadable ? sent : confirmed)) }
 }

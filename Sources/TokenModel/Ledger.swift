@@ -1,15 +1,12 @@
 /// Who asks, as the kernel says: made once a connection, at accept, and passed to everything that decides or records.
 ///
-/// `pid` and `unit` are information for the audit; no decision rests on them (a pid is reused, and what is read
-/// through it may be another process's by then).
+/// `process` is information for the audit; no decision rests on it.
 public final class Caller: Sendable {
     /// The user name of the peer's uid, `uid-N` without one, or `unit:NAME`.
     public let principal: Principal
     public let uid: UInt32
     public let gid: UInt32
-    public let pid: Int32
-    /// The systemd unit of the peer's process, or nil.
-    public let unit: String?
+    public let process: PeerProcess
     /// Root, a member of `scaem-admin`, or the user whose own daemon this is; as of connect.
     public let isAdministrator: Bool
     /// A member of `scaem-verifier`, who may watch what ends everywhere, without names; as of connect.
@@ -17,14 +14,13 @@ public final class Caller: Sendable {
 
     /// Makes a caller of what the kernel and the name service said.
     public init(
-        principal: Principal, uid: UInt32, gid: UInt32, pid: Int32, unit: String?, isAdministrator: Bool,
+        principal: Principal, uid: UInt32, gid: UInt32, process: PeerProcess, isAdministrator: Bool,
         isVerifier: Bool = false
     ) {
         self.principal = principal
         self.uid = uid
         self.gid = gid
-        self.pid = pid
-        self.unit = unit
+        self.process = process
         self.isAdministrator = isAdministrator
         self.isVerifier = isVerifier
     }
@@ -92,8 +88,8 @@ public enum MutationOutcome: Sendable {
 
 /// One command on its way through the writer. Made by the server, completed by the ledger.
 public final class Mutation: @unchecked Sendable {
-    // @unchecked: `outcome` is written by the writer thread before `deliver` and read only after it, on the other side
-    // of the lock of the queue that hands the mutation over.
+    // @unchecked: `outcome` is written by the writer thread before `deliver`, and read and emptied only after it by whom
+    // the answer is of, on the other side of the lock of the queue that hands the mutation over.
     public let command: Command
     public let caller: Caller
     /// Where the answer goes; the ledger does not look at it.
@@ -319,6 +315,9 @@ public protocol TokenLedger: AnyObject, Sendable {
 
     /// The oldest audit row that is still kept and the last one; (1, 0) where there is none. Blocks.
     func recordBounds() throws -> (oldest: Int64, last: Int64)
+
+    /// How far the journal has come; nil where it is not fed. Cheap.
+    var journalStatus: JournalStatus? { get }
 
     /// A snapshot. May take milliseconds with a million tokens: not for an event loop.
     func status() -> LedgerStatus

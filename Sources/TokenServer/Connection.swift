@@ -24,6 +24,8 @@ final class Connection {
     let descriptor: CInt
     let credentials: PeerCredentials
     var naming = Naming.looking
+    /// Of the process that connected; its pid alone until it was looked at.
+    var process: PeerProcess
 
     var input = InputBuffer()
     var scanner = LineScanner()
@@ -73,6 +75,7 @@ final class Connection {
         self.id = id
         self.descriptor = descriptor
         self.credentials = credentials
+        process = PeerProcess(pid: credentials.pid)
     }
 
     var caller: Caller? {

@@ -10,17 +10,32 @@ extension EventLoop {
     func adopt(_ connection: Connection) {
         connections[connection.id] = connection
         connection.isRegistered = false
-        identify(connection)
-        guard !connection.isClosed else { return }
+        describe(connection)
         updateInterest(connection)
         if drainDeadline != nil { drain(connection) }
+    }
+
+    /// Looks at the process that connected, on a thread of its own. Nothing is read from the connection meanwhile, so that its
+    /// descriptor stays its own: it is closed only where a stop's time is over.
+    private func describe(_ connection: Connection) {
+        let (id, descriptor, pid) = (connection.id, connection.descriptor, connection.credentials.pid)
+        services.processes.submit { [inbox] in
+            inbox.put(.described(connection: id, PeerProcess(peerOf: descriptor, pid: pid)))
+        }
+    }
+
+    func described(_ connection: Connection, _ process: PeerProcess) {
+        connection.process = process
+        identify(connection)
+        // Who has been waiting has most likely asked something by now.
+        ready(connection, connection.isLooking ? 0 : EPOLLIN.rawValue)
     }
 
     /// Finds out who the uid is, at once where it is remembered.
     private func identify(_ connection: Connection) {
         let uid = connection.credentials.uid
         if let identity = services.names.known(uid, now: MonotonicClock.milliseconds) {
-            connection.naming = .known(connection.credentials.caller(identity, ownUID: services.settings.ownUID))
+            name(connection, identity)
             return
         }
         connection.naming = .looking
@@ -30,9 +45,15 @@ extension EventLoop {
         }
     }
 
+    private func name(_ connection: Connection, _ identity: Identity) {
+        connection.naming = .known(
+            connection.credentials.caller(
+                identity, process: connection.process, ownUID: services.settings.ownUID))
+    }
+
     func identified(_ connection: Connection, _ identity: Identity?) {
         if let identity {
-            connection.naming = .known(connection.credentials.caller(identity, ownUID: services.settings.ownUID))
+            name(connection, identity)
         } else {
             services.logger.report(
                 .warning, .lookupFailed,

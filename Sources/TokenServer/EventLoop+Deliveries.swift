@@ -10,6 +10,7 @@ extension EventLoop {
         for mutation in delivery.mutations where mutation.ticket.loop == index {
             guard let connection = connections[mutation.ticket.connection] else {
                 desk?.ended(mutation)
+                mutation.outcome = nil
                 continue
             }
             if !connection.isTouched {
@@ -29,6 +30,8 @@ extension EventLoop {
 
     private func answer(_ connection: Connection, _ mutation: Mutation) {
         let due = connection.takeDue(mutation.ticket.position)
+        // The secret goes with its answer: the queue may hold the mutation for longer.
+        defer { mutation.outcome = nil }
         switch mutation.outcome {
         case .credentials(let credentials):
             result(connection, due.id) { writer in
@@ -61,10 +64,9 @@ extension EventLoop {
     }
 
     private func noteRefusal(_ mutation: Mutation, _ refusal: Refusal, of connection: Connection) {
-        let target = mutation.command.target
         services.refusals.note(
-            MethodFailure(refusal).error.reason.description, mutation.caller, connection.credentials,
-            application: target.application, project: target.project)
+            MethodFailure(refusal).error.reason.description, connection.asker, mutation.command.method
+        ) { mutation.command.target }
     }
 
     func finished(_ connection: Connection, _ outcome: BlockingOutcome) {

@@ -35,7 +35,7 @@ extension EventLoop {
             case .tooLong:
                 guard connection.isIdle else { return block(connection, offset) }
                 answerLookups(connection)
-                services.refusals.note("line_too_long", connection.caller, connection.credentials)
+                services.refusals.note("line_too_long", connection.asker)
                 failure(connection, Self.nullID, MethodFailure.lineTooLong)
                 connection.isClosing = true
             case .line(let length):
@@ -165,12 +165,21 @@ extension EventLoop {
             let failed = MethodFailure(thrown: error)
             switch failed.error.code {
             case .permissionDenied, .rateLimited, .busy:
-                services.refusals.note(failed.error.reason.description, connection.caller, connection.credentials)
+                services.refusals.note(failed.error.reason.description, connection.asker, method) {
+                    Self.target(reader, request)
+                }
             default: break
             }
             if let id = request.id { failure(connection, reader.bytes(of: id), failed) }
             return .done
         }
+    }
+
+    /// What a refused request names: it was read no further than to the refusal.
+    private static func target(_ reader: JSONReader, _ request: RequestView) -> RefusedRequest.Target {
+        var params = ParamsReader(reader, request.params)
+        let application = try? params.optionalApplicationName(Wire.Key.application)
+        return (application ?? nil, try? params.projectCode(Wire.Key.projectCode))
     }
 
     private func performNow(

@@ -43,6 +43,8 @@ final class EventLoop: @unchecked Sendable {
         var settings: ServerSettings
         let ledger: any TokenLedger
         let names: NameService
+        /// Where processes that connected are looked at.
+        let processes: SerialWorker
         let accounting: Accounting
         let reads: SerialWorker
         /// Reads the configuration again; what is wrong with it, or nothing.
@@ -111,6 +113,8 @@ final class EventLoop: @unchecked Sendable {
         switch message {
         case .adopt(let descriptor, let credentials, let id):
             adopt(Connection(id: id, descriptor: descriptor, credentials: credentials))
+        case .described(let id, let process):
+            if let connection = connections[id] { described(connection, process) }
         case .identified(let id, let identity):
             if let connection = connections[id] { identified(connection, identity) }
         case .delivered(let delivery): deliver(delivery)
@@ -158,7 +162,7 @@ final class EventLoop: @unchecked Sendable {
                 services.logger.notice(
                     "a line was not completed, or the last answers were not read, in time; the connection is closed",
                     metadata: ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
-                services.refusals.note("timeout", connection.caller, connection.credentials)
+                services.refusals.note("timeout", connection.asker)
                 close(connection)
             } else {
                 nextExpiry = min(nextExpiry, deadline)

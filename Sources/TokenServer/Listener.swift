@@ -63,7 +63,7 @@ final class Listener {
         let isPrivileged =
             credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
         guard accounting.admitConnection(uid: credentials.uid, isPrivileged: isPrivileged) else {
-            refusals.note("too_many_connections", nil, credentials)
+            refusals.note("too_many_connections", Asker(nil, credentials))
             return refuse(connection, uid: credentials.uid)
         }
         assign(connection, credentials)

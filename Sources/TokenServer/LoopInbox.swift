@@ -8,6 +8,8 @@ import TokenRPC
 enum LoopMessage: Sendable {
     /// A connection that was accepted, charged and is now this loop's.
     case adopt(descriptor: CInt, credentials: PeerCredentials, id: UInt64)
+    /// What the system says of the process that connected.
+    case described(connection: UInt64, PeerProcess)
     /// What NSS said of a connection's peer; nil where it could not say.
     case identified(connection: UInt64, Identity?)
     /// The outcomes of mutations, some of them perhaps of this loop's connections, and what watchers are to see.

@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Systemd
 import TokenModel
 
 /// What the kernel said of a peer at connect (unix(7), SO_PEERCRED and SO_PEERGROUPS).
@@ -47,11 +46,11 @@ struct PeerCredentials: Sendable {
     /// Root, or the user whose own daemon this is.
     func isOwner(ownUID: uid_t) -> Bool { uid == 0 || uid == ownUID }
 
-    /// The caller, once NSS has said who the uid is. Reads the process's cgroup while the process is most likely there.
-    func caller(_ identity: Identity, ownUID: uid_t) -> Caller {
+    /// The caller, once NSS has said who the uid is.
+    func caller(_ identity: Identity, process: PeerProcess, ownUID: uid_t) -> Caller {
         Caller(
-            principal: Principal.user(name: identity.userName, uid: uid), uid: uid, gid: gid, pid: pid,
-            unit: ServiceManager.unit(ofProcess: pid),
+            principal: Principal.user(name: identity.userName, uid: uid), uid: uid, gid: gid,
+            process: process,
             isAdministrator: isOwner(ownUID: ownUID) || isMember(of: identity.administrators),
             isVerifier: isMember(of: identity.verifiers))
     }

@@ -1,36 +1,76 @@
 internal import Synchronization
 public import TokenModel
+internal import TokenRPC
 
-/// A request, or a connection, that was refused: for the record.
-public struct RefusedRequest: Sendable {
-    /// The wire's word for why, or what closed the connection.
-    public let reason: String
+/// Who was refused: as much as was known then.
+public struct Asker: Sendable {
     /// Nil where the caller could not be looked up, or was not yet.
     public let principal: Principal?
     public let uid: UInt32
     public let gid: UInt32
-    public let pid: Int32
-    public let unit: String?
+    public let process: PeerProcess
+
+    init(_ caller: Caller?, _ credentials: PeerCredentials, _ process: PeerProcess? = nil) {
+        principal = caller?.principal
+        uid = credentials.uid
+        gid = credentials.gid
+        self.process = caller?.process ?? process ?? PeerProcess(pid: credentials.pid)
+    }
+
+    init(unit caller: Caller) {
+        principal = caller.principal
+        uid = caller.uid
+        gid = caller.gid
+        process = caller.process
+    }
+}
+
+/// A request, or a connection, that was refused: for the record.
+public struct RefusedRequest: Sendable {
+    /// What it would have been done to, as far as the request names it.
+    typealias Target = (application: ApplicationName?, project: ProjectCode?)
+
+    /// The wire's word for why, or what closed the connection.
+    public let reason: String
+    /// Nil for a connection that was refused or closed, whatever it asked.
+    public let method: String?
+    public let asker: Asker
     public let application: ApplicationName?
     public let project: ProjectCode?
-    /// Refusals of this uid that were held back before this one.
-    public let heldBack: Int64
+}
+
+/// Refusals of one principal that have no record of their own.
+public struct HeldBackRefusals: Sendable {
+    /// Nil where it could not be looked up.
+    public let principal: Principal?
+    /// Nil where many share the count.
+    public let uid: UInt32?
+    public let count: Int64
 }
 
 /// What was refused, to be recorded outside of the audit's sequence. A caller can be refused as often as it likes, so
-/// each uid's records are limited by a token bucket, and what is held back is counted.
+/// each principal's records are limited by a token bucket, and what is held back is counted.
 public final class RefusalLog: Sendable {
-    /// Records of one uid at once.
+    /// Records of one principal at once.
     static let burst: Int64 = 20
     /// Then one in so long.
     static let millisecondsEach: Int64 = 1_000
-    /// Uids with a bucket of their own; all others share one.
-    static let uidsMax = 1_024
+    /// Principals with a bucket of their own; all others share one.
+    static let bucketsMax = 1_024
+
+    /// Whom a bucket is of.
+    private enum Owner: Hashable {
+        case principal(Principal)
+        /// Whose name is not known.
+        case uid(UInt32)
+        case others
+    }
 
     private struct Bucket {
         var records = RefusalLog.burst
         var filledAt: Int64
         var heldBack: Int64 = 0
+        let uid: UInt32?
 
         /// - Returns: whether a record may be written now.
         mutating func take(now: Int64) -> Bool {
@@ -52,62 +92,64 @@ public final class RefusalLog: Sendable {
         }
     }
 
-    private let buckets = Mutex<[UInt32: Bucket]>([:])
+    private let buckets = Mutex<[Owner: Bucket]>([:])
     private let sink = Mutex<(@Sendable (RefusedRequest) -> Void)?>(nil)
     private let now: @Sendable () -> Int64
-
-    /// Stands for all uids that have no bucket of their own; no user has this number (chown(2) takes it for "none").
-    private static let others = UInt32.max
 
     init(now: @escaping @Sendable () -> Int64) { self.now = now }
 
     /// Says where the records go, which must not block: it is called on the event loops.
     public func send(to sink: @escaping @Sendable (RefusedRequest) -> Void) { self.sink.withLock { $0 = sink } }
 
+    /// Records a refusal, or counts it. `target` is asked only where there is a record.
     func note(
-        _ reason: String, _ caller: Caller?, _ credentials: PeerCredentials, application: ApplicationName? = nil,
-        project: ProjectCode? = nil
+        _ reason: String, _ asker: Asker, _ method: Method? = nil, target: () -> RefusedRequest.Target = { (nil, nil) }
     ) {
-        guard let heldBack = take(uid: credentials.uid) else { return }
+        guard take(asker) else { return }
+        let target = target()
         let refused = RefusedRequest(
-            reason: reason, principal: caller?.principal, uid: credentials.uid, gid: credentials.gid,
-            pid: credentials.pid, unit: caller?.unit, application: application, project: project, heldBack: heldBack)
+            reason: reason, method: method?.name.description, asker: asker, application: target.application,
+            project: target.project)
         sink.withLock { $0 }?(refused)
     }
 
-    /// - Returns: nil where the record is held back, else how many were before it.
-    private func take(uid: UInt32) -> Int64? {
+    /// - Returns: false where the record is held back.
+    private func take(_ asker: Asker) -> Bool {
         let now = now()
+        let owner = asker.principal.map { Owner.principal($0) } ?? .uid(asker.uid)
         return buckets.withLock { buckets in
-            if buckets[uid] == nil, buckets.count >= Self.uidsMax {
+            if buckets[owner] == nil, buckets.count >= Self.bucketsMax {
                 buckets = buckets.filter { !$0.value.isIdle(now: now) }
             }
-            let key = buckets[uid] != nil || buckets.count < Self.uidsMax ? uid : Self.others
-            var bucket = buckets[key] ?? Bucket(filledAt: now)
-            defer { buckets[key] = bucket }
-            guard bucket.take(now: now) else { return nil }
-            defer { bucket.heldBack = 0 }
-            return bucket.heldBack
+            let isKept = buckets[owner] != nil || buckets.count < Self.bucketsMax
+            return buckets[isKept ? owner : .others, default: Bucket(filledAt: now, uid: isKept ? asker.uid : nil)]
+                .take(now: now)
         }
     }
 
-    /// What was held back of uids that were not refused again since, for a record of its own.
-    public func takeHeldBack() -> [(uid: UInt32, count: Int64)] {
-        let now = now()
-        return buckets.withLock { buckets in
-            var found: [(uid: UInt32, count: Int64)] = []
-            for (uid, bucket) in buckets where bucket.heldBack > 0 && now - bucket.filledAt >= Self.millisecondsEach {
-                found.append((uid, bucket.heldBack))
-                buckets[uid]?.heldBack = 0
+    /// What was held back since this was asked last, each for a record of its own.
+    public func takeHeldBack() -> [HeldBackRefusals] {
+        buckets.withLock { buckets in
+            var found: [HeldBackRefusals] = []
+            for (owner, bucket) in buckets where bucket.heldBack > 0 {
+                var principal: Principal?
+                if case .principal(let known) = owner { principal = known }
+                found.append(HeldBackRefusals(principal: principal, uid: bucket.uid, count: bucket.heldBack))
+                buckets[owner]?.heldBack = 0
             }
             return found
         }
     }
 }
 
+extension Connection {
+    /// Who is at the other end, for a record of a refusal.
+    var asker: Asker { Asker(caller, credentials, process) }
+}
+
 extension Command {
     /// Whose tokens it would have changed, and for what.
-    var target: (application: ApplicationName?, project: ProjectCode?) {
+    var target: RefusedRequest.Target {
         switch self {
         case .register(let application, let project, _), .generate(let application, let project, _),
             .rotate(let application, let project, _, _), .revoke(let application, let project):
@@ -115,6 +157,17 @@ extension Command {
         case .revokeToken: (nil, nil)
         case .revokeProject(let project): (nil, project)
         case .unregister(let application): (application, nil)
+        }
+    }
+
+    /// The method that it came by.
+    var method: Method {
+        switch self {
+        case .register: .register
+        case .generate: .generate
+        case .rotate: .rotate
+        case .revokeToken, .revoke, .revokeProject: .revoke
+        case .unregister: .unregister
         }
     }
 }

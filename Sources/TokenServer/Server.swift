@@ -70,8 +70,8 @@ public final class Server: Sendable {
         // Known before the first connect, so that a place is kept free for administrators from the beginning.
         names.look(up: geteuid()) { _ in }
         let services = EventLoop.Services(
-            settings: settings, ledger: ledger, names: names, accounting: accounting,
-            reads: SerialWorker(name: "reads"), reload: reload, clock: clock, logger: logger,
+            settings: settings, ledger: ledger, names: names, processes: SerialWorker(name: "peers"),
+            accounting: accounting, reads: SerialWorker(name: "reads"), reload: reload, clock: clock, logger: logger,
             startedAt: MonotonicClock.milliseconds, feed: feed, refusals: refusals)
         let loops = try inboxes.enumerated().map { index, inbox in
             try EventLoop(index: index, inbox: inbox, services: services)

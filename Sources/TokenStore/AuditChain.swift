@@ -6,9 +6,10 @@ internal import TokenModel
 ///
 /// A row's bytes are its fields in this order, each behind its length as four bytes, big-endian, or 0xFFFFFFFF alone
 /// where it is absent: sequence, time, event, outcome (`success`), registration_id, application, project, principal, uid,
-/// gid, pid, unit, fingerprint, ended, shortened. Numbers are decimal ASCII, times milliseconds since 1970; texts are
-/// UTF-8; registration_id is 16 bytes, fingerprint 8, ended 8 a token, shortened 16 a token (the fingerprint, then the
-/// new end in milliseconds), all big-endian, as they stand in the table.
+/// gid, pid, unit, fingerprint, ended, shortened; and where one of them holds anything, comm, invocation_id and lapsed:
+/// rows of before there were these prove as they did. Numbers are decimal ASCII, times milliseconds since 1970; texts are
+/// UTF-8; registration_id is 16 bytes, fingerprint 8, ended and lapsed 8 a token, shortened 16 a token (the fingerprint,
+/// then the new end in milliseconds), all big-endian, as they stand in the table.
 struct AuditChain {
     static let start = TokenDigest(words: (0, 0, 0, 0))
 
@@ -28,8 +29,8 @@ struct AuditChain {
         bytes.append(field: record.principal.text)
         bytes.append(number: Int64(record.uid))
         bytes.append(number: Int64(record.gid))
-        bytes.append(number: Int64(record.pid))
-        bytes.append(field: record.unit)
+        bytes.append(number: Int64(record.process.pid))
+        bytes.append(field: record.process.unit)
         if let made = record.fingerprint { bytes.append(words: made.value) } else { bytes.append(field: nil) }
         bytes.append(length: record.ended.count * 8)
         for ended in record.ended { bytes.append(word: ended.value) }
@@ -37,6 +38,12 @@ struct AuditChain {
         for token in record.shortened {
             bytes.append(word: token.fingerprint.value)
             bytes.append(word: UInt64(bitPattern: token.expiration.milliseconds))
+        }
+        if record.process.comm != nil || record.process.invocationID != nil || !record.lapsed.isEmpty {
+            bytes.append(field: record.process.comm)
+            bytes.append(field: record.process.invocationID)
+            bytes.append(length: record.lapsed.count * 8)
+            for lapsed in record.lapsed { bytes.append(word: lapsed.value) }
         }
         return TokenDigest(hashing: bytes.written)
     }

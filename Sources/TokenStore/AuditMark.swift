@@ -42,6 +42,17 @@ public enum AuditEntry: Sendable {
         case .mark(let mark): mark.first
         }
     }
+
+    /// Its number, or the last of its numbers.
+    public var last: Int64 {
+        switch self {
+        case .record(let record): record.sequence
+        case .mark(let mark): mark.last
+        }
+    }
+
+    /// Whether it is a cut, and no record.
+    public var isMark: Bool { if case .mark = self { true } else { false } }
 }
 
 /// What is wrong with an audit, and where.
@@ -100,6 +111,13 @@ public struct ChainVerifier {
     }
 
     private mutating func follow(_ mark: AuditMark) {
+        // A journal may still hold what the audit has let go.
+        if mark.last < next {
+            if mark.last == next - 1, mark.reason != .restored, let link, link != mark.chain {
+                note(mark.last, "record \(mark.last) was changed: it is not the one that the audit was cut behind")
+            }
+            return
+        }
         if mark.first > next { note(next, Self.missing(next...(mark.first - 1))) }
         if mark.reason == .restored, mark.first == next, let link, link != mark.chain {
             note(mark.first, "the mark at \(mark.first) was changed: it does not follow from record \(mark.first - 1)")
@@ -122,5 +140,18 @@ public struct ChainVerifier {
         range.count == 1
             ? "record \(range.lowerBound) is missing"
             : "records \(range.lowerBound) to \(range.upperBound) are missing"
+    }
+}
+
+/// Whether records follow each other, wherever they come from.
+public struct ChainLink {
+    private var chain = AuditChain()
+
+    /// Begins with nothing.
+    public init() {}
+
+    /// Whether a record's chain value is the one that it has behind `previous`.
+    public mutating func follows(_ record: AuditRecord, _ previous: TokenDigest) -> Bool {
+        chain.link(record, after: previous) == record.chain
     }
 }

@@ -70,17 +70,19 @@ struct AuditRows {
     func insert(_ presented: EndedPresentation) throws {
         let insert = try RawStatement(
             """
-            INSERT INTO ended_presented (time, fingerprint, principal, uid, gid, pid, unit, count)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO ended_presented (time, fingerprint, principal, uid, gid, pid, unit, count, comm, invocation_id)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """, on: connection)
         insert.bind(1, presented.time.milliseconds)
         AuditBlobs.withBytes(presented.fingerprint) { insert.bind(2, $0) }
         insert.bind(3, presented.principal.text)
         insert.bind(4, Int64(presented.uid))
         insert.bind(5, Int64(presented.gid))
-        insert.bind(6, Int64(presented.pid))
-        insert.bind(7, presented.unit)
+        insert.bind(6, Int64(presented.process.pid))
+        insert.bind(7, presented.process.unit)
         insert.bind(8, presented.count)
+        insert.bind(9, presented.process.comm)
+        insert.bind(10, presented.process.invocationID)
         try insert.run()
     }
 

@@ -24,6 +24,20 @@ struct PlannedChange {
     var fingerprint: Fingerprint?
     var ended: [Fingerprint] = []
     var shortened: [ShortenedToken] = []
+
+    /// The tokens whose place this takes and which it neither ends nor shortens: they had expired, or will before their grace
+    /// is over. Who presents one of them later presents a token that was replaced, revoked or unregistered.
+    var lapsed: [Fingerprint] {
+        // An application may have thousands.
+        let known = tokens.count > 1 ? Set(ended + shortened.map(\.fingerprint)) : nil
+        return tokens.compactMap { token in
+            guard let before = token.before?.held.digest, token.after?.held.digest != before else { return nil }
+            let gone = before.fingerprint
+            let isNamed =
+                known?.contains(gone) ?? (ended.contains(gone) || shortened.contains { $0.fingerprint == gone })
+            return isNamed ? nil : gone
+        }
+    }
 }
 
 /// What became of one mutation of a batch.

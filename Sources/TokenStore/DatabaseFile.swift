@@ -9,6 +9,7 @@ public import TokenModel
 public final class DatabaseFile {
     private let connection: OpaquePointer
     private let hasMarks: Bool
+    private let hasProcesses: Bool
     private let owner: UInt32
 
     /// How long to wait for a lock that a daemon holds at its start and end.
@@ -37,6 +38,8 @@ public final class DatabaseFile {
                 throw StoreError(.damaged, "\(path) is no database of scaem-tokend.")
             }
             hasMarks = try Self.integer("SELECT count(*) FROM sqlite_schema WHERE name = 'audit_mark'", opened) == 1
+            hasProcesses =
+                try Self.integer("SELECT count(*) FROM pragma_table_info('audit') WHERE name = 'comm'", opened) == 1
         } catch {
             sqlite3_close_v2(opened)
             throw StoreError.any(error).naming(path)
@@ -57,7 +60,8 @@ public final class DatabaseFile {
     public func forEachAuditEntry(after sequence: Int64 = 0, _ body: (AuditEntry) throws -> Void) throws {
         var marks = try auditMarks().filter { $0.last > sequence }[...]
         let query = try RawStatement(
-            LedgerReader.recordColumns + " FROM audit WHERE sequence > ? ORDER BY sequence", on: connection)
+            (hasProcesses ? LedgerReader.recordColumns : LedgerReader.recordColumnsOfVersion2)
+                + " FROM audit WHERE sequence > ? ORDER BY sequence", on: connection)
         query.bind(1, sequence)
         try query.forEachRow { row in
             let record = try LedgerReader.record(row)
@@ -75,7 +79,8 @@ public final class DatabaseFile {
         guard hasMarks else { return }
         let query = try RawStatement(
             """
-            SELECT time, fingerprint, principal, uid, gid, pid, unit, count FROM ended_presented ORDER BY id
+            SELECT time, fingerprint, principal, uid, gid, pid, unit, count, \(hasProcesses ? "comm, invocation_id" : "NULL, NULL")
+            FROM ended_presented ORDER BY id
             """, on: connection)
         try query.forEachRow { row in
             guard let fingerprint = AuditBlobs.fingerprints(row.bytes(1))?.first else {
@@ -85,8 +90,9 @@ public final class DatabaseFile {
                 EndedPresentation(
                     time: Instant(milliseconds: row.integer(0)), fingerprint: fingerprint,
                     principal: .recorded(row.text(2)), uid: UInt32(truncatingIfNeeded: row.integer(3)),
-                    gid: UInt32(truncatingIfNeeded: row.integer(4)), pid: Int32(truncatingIfNeeded: row.integer(5)),
-                    unit: row.isNull(6) ? nil : row.text(6), count: row.integer(7)))
+                    gid: UInt32(truncatingIfNeeded: row.integer(4)),
+                    process: LedgerReader.process(row, pid: 5, unit: 6, comm: 8, invocationID: 9),
+                    count: row.integer(7)))
         }
     }
 
@@ -94,16 +100,8 @@ public final class DatabaseFile {
     public func auditMarks() throws -> [AuditMark] {
         guard hasMarks else { return [] }
         var marks: [AuditMark] = []
-        let query = try RawStatement(
-            "SELECT first, sequence, chain, time, reason FROM audit_mark ORDER BY sequence", on: connection)
-        try query.forEachRow { row in
-            guard let chain = TokenDigest(bytes: row.bytes(2)), let reason = AuditMark.Reason(rawValue: row.text(4))
-            else { throw StoreError.sqlite(SQLITE_CORRUPT) }
-            marks.append(
-                AuditMark(
-                    first: row.integer(0), last: row.integer(1), chain: chain,
-                    time: Instant(milliseconds: row.integer(3)), reason: reason))
-        }
+        let query = try RawStatement(LedgerReader.marks, on: connection)
+        try query.forEachRow { marks.append(try LedgerReader.mark($0)) }
         return marks
     }
 

@@ -84,6 +84,7 @@ final class EndedTokens: Sendable {
             for record in records { for fingerprint in record.ended { known.prefetch(fingerprint.value) } }
             for record in records {
                 for fingerprint in record.ended { known.add(fingerprint.value, record.time.seconds) }
+                for fingerprint in record.lapsed { known.add(fingerprint.value, record.time.seconds) }
                 for token in record.shortened { known.add(token.fingerprint.value, record.time.seconds) }
             }
             known.trim(olderThan: last.time.seconds - Self.keepSeconds)
@@ -113,7 +114,7 @@ final class EndedTokens: Sendable {
                 presented[key] = Presented(
                     found: EndedPresentation(
                         time: wall, fingerprint: fingerprint, principal: caller.principal, uid: caller.uid,
-                        gid: caller.gid, pid: caller.pid, unit: caller.unit, count: 1),
+                        gid: caller.gid, process: caller.process, count: 1),
                     since: bootMilliseconds)
             }
         }

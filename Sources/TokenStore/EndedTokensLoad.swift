@@ -43,7 +43,8 @@ private final class EndedLoader {
             let page = try? LedgerReader.read(
                 state.pool.withLock { $0 },
                 """
-                SELECT sequence, time, ended, shortened FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT ?
+                SELECT sequence, time, ended, shortened, lapsed FROM audit
+                WHERE sequence < ? ORDER BY sequence DESC LIMIT ?
                 """,
                 [{ $0.bind($1, before) }, { $0.bind($1, Self.pageRows) }], Self.tokens)
             guard let page, let last = page.last else { break }
@@ -63,8 +64,9 @@ private final class EndedLoader {
     private static func tokens(
         _ row: RawRow
     ) throws -> (sequence: Int64, milliseconds: Int64, ended: [Fingerprint]) {
-        guard let ended = AuditBlobs.fingerprints(row.bytes(2)), let shortened = AuditBlobs.shortened(row.bytes(3))
+        guard let ended = AuditBlobs.fingerprints(row.bytes(2)), let shortened = AuditBlobs.shortened(row.bytes(3)),
+            let lapsed = AuditBlobs.fingerprints(row.bytes(4))
         else { throw StoreError.sqlite(SQLITE_CORRUPT) }
-        return (row.integer(0), row.integer(1), ended + shortened.map(\.fingerprint))
+        return (row.integer(0), row.integer(1), ended + lapsed + shortened.map(\.fingerprint))
     }
 }

@@ -117,10 +117,25 @@ enum LedgerReader {
     }
 
     /// What `record` reads, in its order.
-    static let recordColumns = """
-        SELECT sequence, time, event, registration_id, application, project, principal, uid, gid, pid, unit,
-          fingerprint, ended, shortened, chain
+    static let recordColumns = columns("comm, invocation_id, lapsed")
+
+    /// The same of a backup of before there were the last three.
+    static let recordColumnsOfVersion2 = columns("NULL, NULL, NULL")
+
+    private static func columns(_ later: String) -> String {
         """
+        SELECT sequence, time, event, registration_id, application, project, principal, uid, gid, pid, unit,
+          fingerprint, ended, shortened, chain, \(later)
+        """
+    }
+
+    /// A caller's process, from the columns of these numbers.
+    static func process(_ row: RawRow, pid: Int32, unit: Int32, comm: Int32, invocationID: Int32) -> PeerProcess {
+        func text(_ column: Int32) -> String? { row.isNull(column) ? nil : row.text(column) }
+        return PeerProcess(
+            pid: Int32(truncatingIfNeeded: row.integer(pid)), unit: text(unit), invocationID: text(invocationID),
+            comm: text(comm))
+    }
 
     /// Nothing before the last mark can be followed without a gap: rows went there, or a backup was restored.
     static func recordBounds(pool: DatabasePool?) throws -> (oldest: Int64, last: Int64) {
@@ -182,20 +197,32 @@ enum LedgerReader {
                 expiresAt: Instant(milliseconds: row.integer(5)), previous: previous))
     }
 
+    /// What `mark` reads.
+    static let marks = "SELECT first, sequence, chain, time, reason FROM audit_mark ORDER BY sequence"
+
+    static func mark(_ row: RawRow) throws -> AuditMark {
+        guard let chain = TokenDigest(bytes: row.bytes(2)), let reason = AuditMark.Reason(rawValue: row.text(4)) else {
+            throw StoreError.sqlite(SQLITE_CORRUPT)
+        }
+        return AuditMark(
+            first: row.integer(0), last: row.integer(1), chain: chain, time: Instant(milliseconds: row.integer(3)),
+            reason: reason)
+    }
+
     static func record(_ row: RawRow) throws -> AuditRecord {
         guard let event = AuditEvent(rawValue: row.text(2)),
             let registrationID = AuditBlobs.registrationID(row.bytes(3)),
             let application = ApplicationName(stored: row.bytes(4)),
             let ended = AuditBlobs.fingerprints(row.bytes(12)), let shortened = AuditBlobs.shortened(row.bytes(13)),
-            let chain = TokenDigest(bytes: row.bytes(14))
+            let chain = TokenDigest(bytes: row.bytes(14)), let lapsed = AuditBlobs.fingerprints(row.bytes(17))
         else { throw StoreError.sqlite(SQLITE_CORRUPT) }
         return AuditRecord(
             sequence: row.integer(0), time: Instant(milliseconds: row.integer(1)), event: event,
             registrationID: registrationID, application: application,
             project: row.isNull(5) ? nil : ProjectCode(bytes: row.bytes(5)), principal: .recorded(row.text(6)),
             uid: UInt32(truncatingIfNeeded: row.integer(7)), gid: UInt32(truncatingIfNeeded: row.integer(8)),
-            pid: Int32(truncatingIfNeeded: row.integer(9)), unit: row.isNull(10) ? nil : row.text(10),
-            fingerprint: AuditBlobs.fingerprints(row.bytes(11))?.first, ended: ended, shortened: shortened,
-            chain: chain)
+            process: process(row, pid: 9, unit: 10, comm: 15, invocationID: 16),
+            fingerprint: AuditBlobs.fingerprints(row.bytes(11))?.first, ended: ended, lapsed: lapsed,
+            shortened: shortened, chain: chain)
     }
 }

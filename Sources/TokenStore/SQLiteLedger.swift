@@ -176,6 +176,15 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
         return row
     }
 
+    /// The numbers that have no row, in their order.
+    /// - Throws: `LedgerReadError`.
+    public func auditMarks() throws -> [AuditMark] {
+        try LedgerReader.read(pool, LedgerReader.marks, [], LedgerReader.mark)
+    }
+
+    /// See `TokenLedger`.
+    public var journalStatus: JournalStatus? { state.journal.withLock { $0 } }
+
     /// Notes how far the journal has come, for `status`, and to be written behind: what is synced may be pruned.
     public func noteJournal(_ status: JournalStatus) { state.journal.withLock { $0 = status } }
 

@@ -15,6 +15,7 @@ enum Schema {
             try db.execute(sql: version1)
         }
         migrator.registerMigration("2") { db in try db.execute(sql: version2) }
+        migrator.registerMigration("3") { db in try db.execute(sql: version3) }
         return migrator
     }
 
@@ -97,5 +98,15 @@ enum Schema {
           count INTEGER NOT NULL CHECK (count > 0)
         ) STRICT;
         INSERT INTO audit_journal VALUES (1, 0, 0, lower(hex(randomblob(16))));
+        """
+
+    /// What more is known of a caller's process, and which tokens lapsed by themselves (`AuditRecord`). Without a CHECK, which would
+    /// read each row that there is; NULL in these, and the rows' chain values as they were.
+    private static let version3 = """
+        ALTER TABLE audit ADD COLUMN comm TEXT;
+        ALTER TABLE audit ADD COLUMN invocation_id TEXT;
+        ALTER TABLE audit ADD COLUMN lapsed BLOB;
+        ALTER TABLE ended_presented ADD COLUMN comm TEXT;
+        ALTER TABLE ended_presented ADD COLUMN invocation_id TEXT;
         """
 }

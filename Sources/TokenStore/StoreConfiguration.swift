@@ -54,8 +54,8 @@ public enum StoreEvent: Sendable {
     case invariantBroken(StoreError)
     /// A checkpoint failed; the write-ahead log grows until one succeeds.
     case checkpointFailed(StoreError)
-    /// Audit rows went before their time, from the first to the last number.
-    case auditOverCap(first: Int64, last: Int64)
+    /// Audit rows went: those of these numbers, just now.
+    case auditCut(AuditMark)
     /// Tokens that were ended were presented; on record in the database.
     case endedTokensPresented([EndedPresentation])
     /// There was no randomness for a new token.

@@ -152,9 +152,9 @@ final class Writer: @unchecked Sendable {
         var record = AuditRecord(
             sequence: work.head.sequence + 1, time: work.batch.now.wall, event: change.event,
             registrationID: change.application.registrationID, application: change.name, project: change.project,
-            principal: caller.principal, uid: caller.uid, gid: caller.gid, pid: caller.pid, unit: caller.unit,
-            fingerprint: change.fingerprint, ended: change.ended, shortened: change.shortened,
-            chain: AuditChain.start)
+            principal: caller.principal, uid: caller.uid, gid: caller.gid, process: caller.process,
+            fingerprint: change.fingerprint, ended: change.ended, lapsed: change.lapsed,
+            shortened: change.shortened, chain: AuditChain.start)
         if change.registration == .begins {
             try statements.insert(change.name, change.application, registeredAt: work.batch.now.wall)
         }

@@ -68,7 +68,7 @@ extension Writer {
         }
         guard finish(result), let gone else { return false }
         pruning.oldest = nil
-        if gone.reason == .overCap { log(.auditOverCap(first: gone.first, last: gone.last)) }
+        log(.auditCut(gone))
         return true
     }
 

@@ -48,8 +48,8 @@ final class WriterStatements {
         insertAudit = try prepare(
             """
             INSERT INTO audit (sequence, time, event, outcome, registration_id, application, project, principal, uid,
-              gid, pid, unit, fingerprint, ended, shortened, chain)
-            VALUES (?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+              gid, pid, unit, fingerprint, ended, shortened, chain, comm, invocation_id, lapsed)
+            VALUES (?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """)
     }
 
@@ -135,8 +135,8 @@ final class WriterStatements {
         insertAudit.bind(7, record.principal.text)
         insertAudit.bind(8, Int64(record.uid))
         insertAudit.bind(9, Int64(record.gid))
-        insertAudit.bind(10, Int64(record.pid))
-        insertAudit.bind(11, record.unit)
+        insertAudit.bind(10, Int64(record.process.pid))
+        insertAudit.bind(11, record.process.unit)
         if let fingerprint = record.fingerprint {
             AuditBlobs.withBytes(fingerprint) { insertAudit.bind(12, $0) }
         } else {
@@ -145,6 +145,13 @@ final class WriterStatements {
         AuditBlobs.withBytes(record.ended) { insertAudit.bind(13, $0) }
         AuditBlobs.withBytes(record.shortened) { insertAudit.bind(14, $0) }
         insertAudit.bind(15, record.chain)
+        insertAudit.bind(16, record.process.comm)
+        insertAudit.bind(17, record.process.invocationID)
+        if record.lapsed.isEmpty {
+            insertAudit.bindNull(18)
+        } else {
+            insertAudit.bind(18, AuditBlobs.bytes(record.lapsed))
+        }
         try insertAudit.run()
     }
 }

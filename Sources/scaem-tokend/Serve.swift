@@ -104,6 +104,7 @@ private final class Daemon: Sendable {
         supervisor?.stopping(ledger)
         server.drain()
         ledger.close()
+        journal.finish()
         sockets.remove()
         logger.report(.notice, .stopped, "stopped")
     }

@@ -20,7 +20,8 @@ struct StatusLine {
         count(ledger, sequence)
         let text = Self.text(
             connections: connections, applications: counted?.applications ?? 0, tokens: counted?.tokens ?? 0,
-            storageProblem: problem, diskMilliseconds: verdict.diskMilliseconds, reloadProblem: reloadProblem)
+            storageProblem: problem, diskMilliseconds: verdict.diskMilliseconds, reloadProblem: reloadProblem,
+            journal: ledger.journalStatus.flatMap { Self.text($0, behind: sequence) })
         guard text != sent else { return }
         sent = text
         ServiceManager.notify("STATUS=\(text)")
@@ -40,7 +41,7 @@ struct StatusLine {
 
     static func text(
         connections: Int, applications: Int, tokens: Int, storageProblem: String?, diskMilliseconds: Int64?,
-        reloadProblem: String?
+        reloadProblem: String?, journal: String? = nil
     ) -> String {
         var parts: [String] = []
         if let diskMilliseconds {
@@ -49,8 +50,29 @@ struct StatusLine {
             parts.append("No change is taken: \(storageProblem)")
         }
         if let reloadProblem { parts.append(kept(because: reloadProblem)) }
+        if let journal { parts.append(journal) }
         parts.append("Serving \(connections) connections; \(tokens) tokens of \(applications) applications.")
         return parts.joined(separator: " ")
+    }
+
+    /// What is wrong with the journal, and how far it is behind; nil where nothing is and it is not.
+    static func text(_ journal: JournalStatus, behind sequence: Int64) -> String? {
+        var parts: [String] = []
+        if let lacking = journal.lacking {
+            parts.append(
+                "The database is older than the journal: it lacks changes \(lacking.lowerBound) to \(lacking.upperBound)."
+            )
+        }
+        switch journal.state {
+        case .ok: break
+        case .absent: parts.append("There is no journald: the audit waits in the database.")
+        case .failing: parts.append("journald takes no records: the audit waits in the database.")
+        case .unreadable: parts.append("The journal cannot be read back.")
+        case .volatile: parts.append("The journal is in memory only and goes with a reboot.")
+        }
+        let lag = journal.lag(behind: sequence)
+        if lag > 0 { parts.append("The journal is \(lag) changes behind.") }
+        return parts.isEmpty ? nil : parts.joined(separator: " ")
     }
 
     /// What a failed reload leaves to be seen.

@@ -35,13 +35,8 @@ extension StoreEvent {
                 .warning, .checkpointFailed,
                 "the write-ahead log could not be folded into the database; it grows until it can",
                 ["reason": "\(error)"])
-        case .auditOverCap(let first, let last):
-            logger.report(
-                .warning, .auditOverCap,
-                "audit records went before their time, because there were more than audit.rows_max",
-                ["first": "\(first)", "last": "\(last)"])
-        // A record of its own in the journal (`OtherRecords`), not a message.
-        case .endedTokensPresented: break
+        // Records of their own in the journal (`OtherRecords`), not messages.
+        case .auditCut, .endedTokensPresented: break
         case .randomnessFailed:
             logger.report(.critical, .randomnessFailed, "the system gave no random bytes, so no token was made")
         }

@@ -1,8 +1,10 @@
 """The audit's exports: the chain can be recomputed elsewhere, and whatever is done to a record is named."""
 
+import hashlib
 import json
 import pathlib
 import re
+import sqlite3
 import subprocess
 import sys
 
@@ -111,8 +113,10 @@ def journal_entry(row, **more):
         "SCAEM_REGISTRATION_ID": row["registration_id"], "SCAEM_APPLICATION": row["application"],
         "SCAEM_PROJECT_CODE": row["project_code"], "SCAEM_PRINCIPAL": row["principal"],
         "SCAEM_PEER_UID": str(row["uid"]), "SCAEM_PEER_GID": str(row["gid"]), "SCAEM_PEER_PID": str(row["pid"]),
-        "SCAEM_PEER_UNIT": row["unit"], "SCAEM_TOKEN_FINGERPRINT": row["fingerprint"],
+        "SCAEM_PEER_UNIT": row["unit"], "SCAEM_PEER_INVOCATION_ID": row["invocation_id"],
+        "SCAEM_PEER_COMM": row["comm"], "SCAEM_TOKEN_FINGERPRINT": row["fingerprint"],
         "SCAEM_ENDED_FINGERPRINTS": " ".join(row["ended"]) or None,
+        "SCAEM_LAPSED_FINGERPRINTS": " ".join(row["lapsed"]) or None,
         "SCAEM_SHORTENED": " ".join(f"{s['fingerprint']}={s['token_expiration']}" for s in row["shortened"]) or None,
         "SCAEM_CHAIN": row["chain"], "MESSAGE": "anything",
     }  # fmt: skip
@@ -174,6 +178,69 @@ def test_what_is_no_export_is_refused(tmp_path):
         assert verify(tmp_path, text).returncode == 1, text
 
 
+# Who asked.
+
+
+def test_a_record_says_what_the_asking_process_called_itself(daemon, tmp_path):
+    """And nothing of a process that is gone by then."""
+    program = tmp_path / "ask"
+    program.write_text(
+        "import ctypes, socket, sys\n"
+        "ctypes.CDLL(None).prctl(15, sys.argv[1].encode('latin-1'), 0, 0, 0)\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2]); s.sendall(sys.argv[3].encode() + b'\\n')\n"
+        "assert b'result' in s.makefile('rb').readline()\n"
+    )
+    for number, name in enumerate(("a name of fifteen and more", "line\nfeed", "n\xe9")):
+        line = request("register", here(f"a{number}"), 1).decode()
+        subprocess.run([sys.executable, program, name, daemon.socket, line], check=True, timeout=30)
+    rows = [json.loads(line) for line in export(daemon).splitlines()]
+    assert [row["comm"] for row in rows] == ["a name of fifte", "line\nfeed", "n\ufffd"]
+    assert verify(tmp_path, export(daemon)).returncode == 0
+
+
+def test_a_database_of_before_is_taken_over_with_its_chain(daemon, tmp_path):
+    """A table without the later columns, as the version before made it: it migrates, and all of it is provable."""
+    with daemon.connect() as root:
+        root.call("register", here("a"))
+        root.call("rotate", here("a"))
+    daemon.stop()
+    # Without process and lapsed tokens a row is what it was before.
+    with sqlite3.connect(daemon.state / "tokens.db") as database:
+        database.executescript(
+            "UPDATE audit SET comm = NULL, invocation_id = NULL, lapsed = NULL;"
+            "ALTER TABLE audit DROP COLUMN comm; ALTER TABLE audit DROP COLUMN invocation_id;"
+            "ALTER TABLE audit DROP COLUMN lapsed; ALTER TABLE ended_presented DROP COLUMN comm;"
+            "ALTER TABLE ended_presented DROP COLUMN invocation_id;"
+            "DELETE FROM grdb_migrations WHERE identifier = '3';"
+        )
+        rows = database.execute("SELECT * FROM audit ORDER BY sequence").fetchall()
+        chain = bytes(32)
+        for row in rows:
+            chain = hashlib.sha256(chain + b"".join(map(field, row[:-1]))).digest()
+            database.execute("UPDATE audit SET chain = ? WHERE sequence = ?", (chain, row[0]))
+    database.close()
+    old = tmp_path / "old"
+    old.write_bytes((daemon.state / "tokens.db").read_bytes())
+    assert json.loads(export(daemon).splitlines()[0])["comm"] is None, "read as it is"
+    daemon.start()
+    with daemon.connect() as root:
+        root.call("rotate", here("a"))
+    rows = [json.loads(line) for line in export(daemon).splitlines()]
+    assert [row["comm"] is None for row in rows] == [True, True, False]
+    assert daemon.tool("check").returncode == 0
+    daemon.stop()
+    assert daemon.tool("restore", old).returncode == 0
+    assert daemon.tool("check").returncode == 0
+
+
+def field(value):
+    """As the chain has it."""
+    if value is None:
+        return b"\xff" * 4
+    value = value if isinstance(value, bytes) else str(value).encode()
+    return len(value).to_bytes(4, "big") + value
+
+
 # Over a cut, and over a restore.
 
 
@@ -198,6 +265,60 @@ def test_the_chain_stays_provable_over_the_cap(make_daemon, tmp_path):
     daemon.restart()
     daemon.stop()
     assert daemon.tool("check").returncode == 0
+
+
+@pytest.fixture
+def over_a_cut(lines, journal):
+    """A journal that begins with record 2, and an audit that was cut behind record 6."""
+    sixth = json.loads(lines[5])
+    mark = {"event": "audit_over_cap", "first": 1, "last": 6, "time": sixth["time"], "chain": sixth["chain"]}
+    return journal[1:], whole([json.dumps(mark), *lines[6:]]), mark
+
+
+def mark_entry(mark, **more):
+    return {
+        "__REALTIME_TIMESTAMP": "1", "_UID": "990", "SCAEM_DATABASE": "ab" * 16, "SCAEM_EVENT": mark["event"],
+        "SCAEM_FIRST": str(mark["first"]), "SCAEM_LAST": str(mark["last"]), "SCAEM_CHAIN": mark["chain"],
+        "SCAEM_TIME": mark["time"], "MESSAGE": "anything", **more,
+    }  # fmt: skip
+
+
+def test_what_the_journal_has_from_before_a_cut_is_held_against_the_cut(over_a_cut, tmp_path):
+    journal, after, mark = over_a_cut
+    for entries in (journal, [*journal[3:5], *journal[:3], *journal[5:]]):
+        done = verify(tmp_path, after, as_json(entries))
+        assert done.returncode == 0 and "5 of them are older" in done.stdout, done
+    for number, edit in (
+        (4, {"SCAEM_PRINCIPAL": "mallory"}), (4, {"SCAEM_PEER_COMM": "sh"}), (4, {"SCAEM_CHAIN": "0" * 64}),
+        (4, {"SCAEM_ENDED_FINGERPRINTS": None}), (6, {"SCAEM_PRINCIPAL": "mallory"}), (6, {"SCAEM_CHAIN": "0" * 64}),
+    ):  # fmt: skip
+        at = number - 2
+        edited = {key: value for key, value in {**journal[at], **edit}.items() if value is not None}
+        assert edited != journal[at], edit
+        done = verify(tmp_path, after, as_json([*journal[:at], edited, *journal[at + 1 :]]))
+        assert done.returncode == 1 and f"{number} was changed" in done.stderr, (edit, done)
+
+
+def test_what_was_pruned_has_to_be_in_the_journal(over_a_cut, tmp_path):
+    journal, after, _ = over_a_cut
+    holed = as_json([*journal[:2], *journal[3:]])
+    assert verify(tmp_path, after, holed).returncode == 0, "what goes over the cap may never have been sent"
+    done = verify(tmp_path, after.replace("audit_over_cap", "audit_pruned"), holed)
+    assert done.returncode == 1 and "4 is missing in the journal" in done.stderr, done
+
+
+def test_a_journal_alone_is_followed_over_what_its_marks_say(over_a_cut, tmp_path):
+    journal, _, mark = over_a_cut
+    for entries in (journal, [*journal, mark_entry(mark)], [mark_entry(mark), *journal]):
+        done = verify(tmp_path, as_json(entries))
+        assert done.returncode == 0, done
+    done = verify(tmp_path, as_json([*journal, mark_entry(mark, SCAEM_CHAIN="0" * 64)]))
+    assert done.returncode == 1 and "6 was changed" in done.stderr, done
+    # A hole is excused by the cap, and by nothing that claims that the journal had it.
+    holed = [*journal[:3], *journal[5:]]
+    assert verify(tmp_path, as_json(holed)).returncode == 1
+    assert verify(tmp_path, as_json([*holed, mark_entry(mark)])).returncode == 0
+    assert verify(tmp_path, as_json([*holed, mark_entry({**mark, "event": "audit_pruned"})])).returncode == 1
 
 
 def test_a_restore_takes_what_was_ended_from_an_export_or_a_journal(daemon, tmp_path):

@@ -5,7 +5,7 @@ import os
 import pathlib
 import subprocess
 
-from boot import boot
+from boot import HERE, boot
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 UNITS = "/usr/lib/systemd/system"
@@ -62,3 +62,14 @@ def checks_of(script):
     ]
     assert names and len(set(names)) == len(names), f"{script}: {names}"
     return names
+
+
+@functools.cache
+def shim(name):
+    """NAME_shim.c, compiled, to be preloaded in there."""
+    source, target = HERE / f"{name}_shim.c", ROOT / ".build-test" / f"{name}.so"
+    target.parent.mkdir(exist_ok=True)
+    command = ["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(target), str(source), "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target

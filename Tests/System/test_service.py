@@ -1,33 +1,21 @@
 """The daemon as a service of a booted system: one boot a script, one test a check of it."""
 
 import functools
-import subprocess
 
 import pytest
 
-from boot import HERE, INSIDE
-from installed import ROOT, boot_installed, checks_of
+from boot import INSIDE
+from installed import ROOT, boot_installed, checks_of, shim
 
 SCRIPTS = ["service", "reload", "failure", "logs", "watchdog", "restarts"]
 LIMIT_SECONDS = 300
 
 
 @functools.cache
-def shim():
-    """freeze_shim.c, compiled."""
-    source, target = HERE / "freeze_shim.c", ROOT / ".build-test" / "freeze.so"
-    target.parent.mkdir(exist_ok=True)
-    command = ["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(target), str(source), "-ldl"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return target
-
-
-@functools.cache
 def booted(script):
     """What came of a script, which runs once."""
     files = {
-        "/test/freeze.so": shim(),
+        "/test/freeze.so": shim("freeze"),
         "/test/MessageID.swift": ROOT / "Sources" / "Systemd" / "MessageID.swift",
     }
     return boot_installed(INSIDE / f"{script}.py", files=files, limit=LIMIT_SECONDS)

@@ -67,6 +67,8 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
         state.withLock { ($0.records.first?.sequence ?? 1, $0.records.last?.sequence ?? 0) }
     }
 
+    var journalStatus: JournalStatus? { nil }
+
     func status() -> LedgerStatus {
         LedgerStatus(
             applications: 0, tokens: 0, lastSequence: 0, storageProblem: nil, databaseBytes: 0,

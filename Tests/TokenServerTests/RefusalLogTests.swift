@@ -1,5 +1,7 @@
 import Synchronization
 import Testing
+import TokenModel
+import TokenRPC
 
 @testable import TokenServer
 
@@ -17,37 +19,64 @@ import Testing
         var count: Int { records.withLock { $0.count } }
     }
 
-    private static func credentials(_ uid: UInt32) -> PeerCredentials {
-        PeerCredentials(pid: 1, uid: uid, gid: uid, groups: [])
+    /// One whose name is not known.
+    private static func stranger(_ uid: UInt32) -> Asker {
+        Asker(nil, PeerCredentials(pid: 1, uid: uid, gid: uid, groups: []))
+    }
+
+    private static func unit(_ name: String) -> Asker {
+        Asker(
+            unit: Caller(
+                principal: .unit(name), uid: 0, gid: 0, process: PeerProcess(pid: 1, unit: name),
+                isAdministrator: false))
     }
 
     @Test func aStormIsLimitedAndCounted() {
         let bench = Bench()
         let log = bench.log()
-        for _ in 0..<100 { log.note("permission_denied", nil, Self.credentials(1)) }
+        for _ in 0..<100 { log.note("permission_denied", Self.stranger(1)) }
         #expect(bench.count == Int(RefusalLog.burst))
-        log.note("permission_denied", nil, Self.credentials(2))
+        log.note("permission_denied", Self.stranger(2))
         #expect(bench.count == Int(RefusalLog.burst) + 1, "another user's are his own")
         bench.time.withLock { $0 = RefusalLog.millisecondsEach }
-        log.note("permission_denied", nil, Self.credentials(1))
-        #expect(bench.records.withLock { $0.last?.heldBack } == 100 - RefusalLog.burst)
-        #expect(log.takeHeldBack().isEmpty)
+        log.note("permission_denied", Self.stranger(1))
+        #expect(bench.count == Int(RefusalLog.burst) + 2)
+        let held = log.takeHeldBack()
+        #expect(held.map(\.uid) == [1] && held.map(\.count) == [100 - RefusalLog.burst])
+        #expect(log.takeHeldBack().isEmpty, "each is counted once")
     }
 
-    @Test func whatWasHeldBackIsCountedAlsoWhenNothingFollows() {
+    @Test func oneUidMayBeManyPrincipals() {
         let bench = Bench()
         let log = bench.log()
-        for _ in 0..<30 { log.note("permission_denied", nil, Self.credentials(1)) }
-        bench.time.withLock { $0 = 5_000 }
+        for _ in 0..<30 { log.note("rate_limited", Self.unit("a.service")) }
+        #expect(bench.count == Int(RefusalLog.burst))
+        for _ in 0..<5 { log.note("rate_limited", Self.unit("b.service")) }
+        #expect(bench.count == Int(RefusalLog.burst) + 5, "one unit's storm hides no other's refusals")
         let held = log.takeHeldBack()
-        #expect(held.map(\.uid) == [1] && held.map(\.count) == [30 - RefusalLog.burst])
-        #expect(log.takeHeldBack().isEmpty)
+        #expect(held.map(\.principal?.text) == ["unit:a.service"] && held.map(\.count) == [30 - RefusalLog.burst])
     }
 
     @Test func manyUsersShareWhatIsLeft() {
         let bench = Bench()
         let log = bench.log()
-        for uid in 0..<UInt32(RefusalLog.uidsMax) + 500 { log.note("busy", nil, Self.credentials(uid)) }
-        #expect(bench.count == RefusalLog.uidsMax + Int(RefusalLog.burst))
+        for uid in 0..<UInt32(RefusalLog.bucketsMax) + 500 { log.note("busy", Self.stranger(uid)) }
+        #expect(bench.count == RefusalLog.bucketsMax + Int(RefusalLog.burst))
+        let held = log.takeHeldBack()
+        #expect(held.map(\.uid) == [nil] && held.map(\.count) == [500 - RefusalLog.burst])
+    }
+
+    @Test func whatIsHeldBackIsNotLookedAt() {
+        let bench = Bench()
+        let log = bench.log()
+        var asked: Int64 = 0
+        for _ in 0..<100 {
+            log.note("permission_denied", Self.stranger(1), .rotate) {
+                asked += 1
+                return (ApplicationName("a"), ProjectCode("p"))
+            }
+        }
+        #expect(asked == RefusalLog.burst)
+        #expect(bench.records.withLock { $0.allSatisfy { $0.method == "rotate" && $0.project?.text == "p" } })
     }
 }

@@ -11,9 +11,9 @@ struct WatchTests {
         AuditRecord(
             sequence: sequence, time: Instant(milliseconds: 0), event: .rotated,
             registrationID: RegistrationID(high: 0, low: 0), application: ApplicationName(application)!,
-            project: ProjectCode("P")!, principal: Principal.user(name: "tester", uid: 0), uid: 0, gid: 0, pid: 1,
-            unit: nil, fingerprint: Fingerprint(value: UInt64(sequence)), ended: [Fingerprint(value: 1)],
-            shortened: [], chain: TokenDigest(words: (0, 0, 0, 0)))
+            project: ProjectCode("P")!, principal: Principal.user(name: "tester", uid: 0), uid: 0, gid: 0,
+            process: PeerProcess(pid: 1), fingerprint: Fingerprint(value: UInt64(sequence)),
+            ended: [Fingerprint(value: 1)], lapsed: [], shortened: [], chain: TokenDigest(words: (0, 0, 0, 0)))
     }
 
     private func commit(_ harness: Harness, _ sequences: ClosedRange<Int64>, application: String = "tester") {

@@ -27,7 +27,7 @@ import TokenModel
         let after = try test.ledger.records(after: 0, limit: 10)
         #expect(after.map(\.chain) == before.map(\.chain))
         #expect(after.map(\.principal.text) == ["alice", "alice", "alice"])
-        #expect(after.first?.unit == "app.service")
+        #expect(after.first?.process.unit == "app.service")
         #expect(after[1].shortened.first?.expiration == second.previousExpiration)
         #expect(try test.ledger.recordBounds() == (1, 3))
         try test.ledger.expectIndexEqualsTable()

@@ -84,7 +84,10 @@ import TokenModel
         #expect(marks.map(\.first) == [1] && marks.map(\.reason) == [.overCap])
         #expect(marks.last?.last == bounds.oldest - 1)
         _ = try test.ledger.countedChainRows()
-        #expect(test.collector.events.contains { if case .auditOverCap = $0 { true } else { false } })
+        #expect(
+            test.collector.events.contains {
+                if case .auditCut(let mark) = $0 { mark.reason == .overCap } else { false }
+            })
     }
 
     @Test func aRowThatIsTakenAwayWithoutAMarkIsNoticed() throws {
@@ -110,5 +113,73 @@ import TokenModel
         }
         #expect(presented.map(\.fingerprint) == [old.token.digest.fingerprint])
         #expect(presented.map(\.principal.text) == ["alice"] && presented.map(\.count) == [1])
+    }
+
+    /// Presents tokens until those that are remembered are on record: what was ended before a start is read by a thread
+    /// that nobody waits for.
+    private func presented(_ test: TestLedger, _ digests: [TokenDigest], expecting count: Int) throws
+        -> [EndedPresentation]
+    {
+        var found: [Fingerprint: EndedPresentation] = [:]
+        for _ in 0..<1_000 where found.count < count {
+            for digest in digests { test.ledger.noteInactive(digest, by: TestLedger.caller()) }
+            try test.reopen()
+            try DatabaseFile(path: test.ledger.databasePath).forEachPresentation { found[$0.fingerprint] = $0 }
+        }
+        return Array(found.values)
+    }
+
+    @Test(arguments: [true, false])
+    func aTokenThatHadExpiredWhenItWasReplacedIsRememberedToo(overARestart: Bool) throws {
+        let test = try TestLedger(configuration: Self.configuration())
+        let old = try test.credentials(.register(application: app("a"), project: project("p"), ttlSeconds: 60))
+        let held = try test.credentials(.register(application: app("b"), project: project("p"), ttlSeconds: 60))
+        test.clock.advance(seconds: 61)
+        try rotate(test)
+        #expect(test.collector.records.last?.ended == [], "it had ended by itself")
+        #expect(test.collector.records.last?.lapsed == [old.token.digest.fingerprint])
+        if overARestart { try test.reopen() }
+        let found = try presented(test, [old.token.digest, held.token.digest], expecting: 1)
+        #expect(
+            found.map(\.fingerprint) == [old.token.digest.fingerprint], "the other one is held: it has only expired")
+        #expect(found.first?.process == TestLedger.caller().process)
+    }
+
+    @Test func aTokenThatOutlivesNoGraceIsRememberedToo() throws {
+        let test = try TestLedger(configuration: Self.configuration())
+        let old = try test.credentials(.register(application: app("a"), project: project("p"), ttlSeconds: 60))
+        try test.run(.rotate(application: app("a"), project: project("p"), ttlSeconds: 3_600, graceSeconds: 3_600))
+        let record = try #require(test.collector.records.last)
+        #expect(record.ended.isEmpty && record.shortened.isEmpty && record.lapsed == [old.token.digest.fingerprint])
+        test.clock.advance(seconds: 61)
+        #expect(try presented(test, [old.token.digest], expecting: 1).count == 1)
+    }
+
+    @Test func whatARecordSaysOfTheProcessIsPartOfTheChain() throws {
+        let test = try TestLedger(configuration: Self.configuration())
+        try fill(test, 3)
+        let kept = try test.ledger.records(after: 0, limit: 10)
+        #expect(kept.allSatisfy { $0.process == TestLedger.caller().process })
+        for change in ["comm = 'x'", "invocation_id = NULL", "lapsed = x'0102030405060708'"] {
+            let changed = try TestLedger(configuration: Self.configuration())
+            try fill(changed, 3)
+            try changed.ledger.pool?.write { try $0.execute(sql: "UPDATE audit SET \(change) WHERE sequence = 2") }
+            #expect(try changed.ledger.verifyChain().broken == 2, "\(change)")
+        }
+    }
+
+    /// A chain value that a database of before these fields holds: its bytes end with `shortened`.
+    @Test func aRecordWithoutTheLaterFieldsHasTheChainValueThatItHadBefore() throws {
+        let record = AuditRecord(
+            sequence: 7, time: Instant(milliseconds: 1_748_000_000_000), event: .rotated,
+            registrationID: RegistrationID(high: 1, low: 2), application: try app("a"), project: try project("p"),
+            principal: .recorded("alice"), uid: 1_000, gid: 1_000, process: PeerProcess(pid: 42, unit: "a.service"),
+            fingerprint: Fingerprint(value: 3), ended: [Fingerprint(value: 4)], lapsed: [],
+            shortened: [], chain: AuditChain.start)
+        var chain = AuditChain()
+        let digest = chain.link(record, after: AuditChain.start)
+        let hex = [digest.words.0, digest.words.1, digest.words.2, digest.words.3]
+            .map { Fingerprint(value: $0).description }.joined()
+        #expect(hex == "1035f15d6a446d5ebdb8ed1131616851ff8a147c2dc667c7ee728d7ebb130ac5")
     }
 }

@@ -181,7 +181,9 @@ final class TestLedger {
 
     static func caller(_ name: String = "alice", uid: UInt32 = 1_000, isAdministrator: Bool = false) -> Caller {
         Caller(
-            principal: .user(name: name, uid: uid), uid: uid, gid: uid, pid: 4_242, unit: "app.service",
+            principal: .user(name: name, uid: uid), uid: uid, gid: uid,
+            process: PeerProcess(
+                pid: 4_242, unit: "app.service", invocationID: String(repeating: "ab", count: 16), comm: "app"),
             isAdministrator: isAdministrator)
     }
 

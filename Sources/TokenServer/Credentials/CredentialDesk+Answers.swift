@@ -70,12 +70,29 @@ extension CredentialDesk {
     private func mutation(
         _ command: Command, of connection: CredentialConnection, _ grant: CredentialGrant
     ) -> Mutation {
-        let caller = Caller(
-            principal: .unit(grant.unit), uid: connection.peer?.uid ?? 0, gid: connection.peer?.gid ?? 0,
-            pid: connection.peer?.pid ?? 0, unit: grant.unit, isAdministrator: false)
         return Mutation(
-            command: command, caller: caller,
+            command: command, caller: caller(connection, grant.unit),
             ticket: Mutation.Ticket(loop: loopIndex, connection: connection.id, position: connection.submitted))
+    }
+
+    /// Its process is the service manager's own, whose name says nothing.
+    private func caller(_ connection: CredentialConnection, _ unit: String) -> Caller {
+        let peer = connection.peer
+        return Caller(
+            principal: .unit(unit), uid: peer?.uid ?? 0, gid: peer?.gid ?? 0,
+            process: PeerProcess(
+                pid: peer?.pid ?? 0, unit: unit, invocationID: ServiceManager.invocationID(ofUnit: unit)),
+            isAdministrator: false)
+    }
+
+    /// On record as other refusals are. The unit is believed only where root says it.
+    private func note(_ refusal: CredentialRefusal, of connection: CredentialConnection) {
+        guard let reason = refusal.reason, let peer = connection.peer else { return }
+        let address = peer.uid == 0 ? connection.address : nil
+        let grant = grants.first { $0.unit == address?.unit && $0.credential == address?.credential }
+        services.refusals.note(
+            reason.description, address.map { Asker(unit: caller(connection, $0.unit)) } ?? Asker(nil, peer)
+        ) { (grant?.application, grant?.project) }
     }
 
     // MARK: The last word
@@ -111,6 +128,7 @@ extension CredentialDesk {
                 "credential": "\(connection.address?.credential ?? "unknown")",
                 "pid": "\(connection.peer?.pid ?? 0)", "uid": "\(connection.peer.map { "\($0.uid)" } ?? "unknown")",
             ])
+        note(refusal, of: connection)
         // Without the mark a successor would take what has left for nothing, or for a token; it then refuses as well,
         // unless all has been read by then, so this is not left unsaid.
         if !CredentialStream.set(.refusal, on: connection.descriptor) {

@@ -1,4 +1,5 @@
 public import TokenModel
+import TokenRPC
 
 /// What one unit may have through the credential socket, as the configuration says. What is not named is refused.
 public struct CredentialGrant: Equatable, Sendable {
@@ -43,6 +44,18 @@ enum CredentialRefusal: Equatable, Sendable {
     case interrupted
     /// The daemon could not start, and what waited for it would get nothing.
     case notServed
+
+    /// The word for it in a record of a refusal; nil where it is no refusal of the unit's but a fault, or a stop.
+    var reason: StaticString? {
+        switch self {
+        case .notRoot, .notSystemd, .notNamed: ErrorCode.permissionDenied.reason
+        case .tooOften: ErrorCode.rateLimited.reason
+        case .quotaExceeded: ErrorCode.quotaExceeded.reason
+        case .busy: ErrorCode.busy.reason
+        case .storageUnavailable, .unsettled, .shuttingDown, .internalError, .unknownOutcome, .interrupted, .notServed:
+            nil
+        }
+    }
 
     /// What the log says, with what to do.
     var sentence: String {

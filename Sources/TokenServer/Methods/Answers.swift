@@ -43,9 +43,9 @@ extension ByteWriter {
         append(#","gid":"#)
         appendInteger(Int64(caller.gid))
         append(#","pid":"#)
-        appendInteger(Int64(caller.pid))
+        appendInteger(Int64(caller.process.pid))
         append(#","unit":"#)
-        if let unit = caller.unit { appendJSONString(unit) } else { append("null") }
+        if let unit = caller.process.unit { appendJSONString(unit) } else { append("null") }
         append(caller.isAdministrator ? #","administrator":true}"# : #","administrator":false}"#)
     }
 

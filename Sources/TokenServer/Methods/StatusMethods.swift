@@ -111,7 +111,13 @@ extension ByteWriter {
                 append(#","journal_synced":"#)
                 appendInteger(journal.synced)
                 append(#","journal_lag":"#)
-                appendInteger(max(0, status.lastSequence - journal.sent))
+                appendInteger(journal.lag(behind: status.lastSequence))
+                if let lacking = journal.lacking {
+                    append(#","lacking_first":"#)
+                    appendInteger(lacking.lowerBound)
+                    append(#","lacking_last":"#)
+                    appendInteger(lacking.upperBound)
+                }
             }
         }
         append(UInt8(ascii: "}"))

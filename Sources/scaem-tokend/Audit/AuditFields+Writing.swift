@@ -12,8 +12,8 @@ extension AuditFields {
         static let unregistered = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f105"
     }
 
-    /// Of all that are records of the chain.
-    static let messageIDs = AuditEvent.allCases.map { messageID($0) }
+    /// Of all that are records of the chain, or of its cuts.
+    static let messageIDs = AuditEvent.allCases.map { messageID($0) } + [auditPruned, auditOverCap, auditRestored]
 
     static let databaseField = "SCAEM_DATABASE"
 
@@ -29,22 +29,40 @@ extension AuditFields {
             Journal.Field("SCAEM_APPLICATION", record.application.text),
             Journal.Field("SCAEM_PRINCIPAL", record.principal.text),
             Journal.Field("SCAEM_PEER_UID", "\(record.uid)"), Journal.Field("SCAEM_PEER_GID", "\(record.gid)"),
-            Journal.Field("SCAEM_PEER_PID", "\(record.pid)"), Journal.Field("SCAEM_CHAIN", record.chain.hex),
+            Journal.Field("SCAEM_CHAIN", record.chain.hex),
         ]
+        fields += Self.fields(record.process)
         func add(_ name: String, _ value: String?) {
             if let value { fields.append(Journal.Field(name, value)) }
         }
         add("SCAEM_PROJECT_CODE", record.project?.text)
-        add("SCAEM_PEER_UNIT", record.unit)
         add("SCAEM_TOKEN_FINGERPRINT", record.fingerprint?.description)
         if !record.ended.isEmpty {
             add("SCAEM_ENDED_FINGERPRINTS", record.ended.map(\.description).joined(separator: " "))
+        }
+        if !record.lapsed.isEmpty {
+            add("SCAEM_LAPSED_FINGERPRINTS", record.lapsed.map(\.description).joined(separator: " "))
         }
         if !record.shortened.isEmpty {
             add(
                 "SCAEM_SHORTENED",
                 record.shortened.map { "\($0.fingerprint)=\($0.expiration)" }.joined(separator: " "))
         }
+        // Once for each token, so that one match finds all that happened to it.
+        let concerned =
+            (record.fingerprint.map { [$0] } ?? []) + record.ended + record.lapsed + record.shortened.map(\.fingerprint)
+        for fingerprint in concerned { add(anyFingerprintField, fingerprint.description) }
+        return fields
+    }
+
+    static let anyFingerprintField = "SCAEM_ANY_FINGERPRINT"
+
+    /// What is known of a caller's process.
+    static func fields(_ process: PeerProcess) -> [Journal.Field] {
+        var fields = [Journal.Field("SCAEM_PEER_PID", "\(process.pid)")]
+        if let unit = process.unit { fields.append(Journal.Field("SCAEM_PEER_UNIT", unit)) }
+        if let id = process.invocationID { fields.append(Journal.Field("SCAEM_PEER_INVOCATION_ID", id)) }
+        if let comm = process.comm { fields.append(Journal.Field("SCAEM_PEER_COMM", comm)) }
         return fields
     }
 

@@ -48,7 +48,7 @@ struct AuditFile {
         }
     }
 
-    /// Every record of a journal that has a sequence number.
+    /// Every record of a journal that is one of the audit, or of a cut of it.
     /// - Throws: where the file is not what it should be.
     func forEachJournalRecord(_ body: (JournalRecord) throws -> Void) throws {
         func take(_ fields: [String: String]) throws {
@@ -70,15 +70,18 @@ struct JournalRecord {
     let sequence: Int64?
     /// Nil where a field is missing or malformed.
     let record: AuditRecord?
+    /// Numbers that have no record, where it says that.
+    let mark: AuditMark?
     /// `_UID`, journald's own word: whose record it really is.
     let uid: UInt32?
     let database: String?
 
     /// Nil for an entry that has nothing to do with the audit.
     init?(_ fields: [String: String]) {
-        guard let sequence = fields["SCAEM_SEQUENCE"] else { return nil }
-        self.sequence = Int64(sequence)
-        record = AuditFields.record(fields)
+        mark = AuditFields.mark(fields)
+        guard fields["SCAEM_SEQUENCE"] != nil || mark != nil else { return nil }
+        sequence = fields["SCAEM_SEQUENCE"].flatMap { Int64($0) }
+        record = mark == nil ? AuditFields.record(fields) : nil
         uid = fields["_UID"].flatMap { UInt32($0) }
         database = fields[AuditFields.databaseField]
     }

@@ -28,11 +28,10 @@ enum AuditLine {
         writer.appendInteger(Int64(record.uid))
         writer.append(#","gid":"#)
         writer.appendInteger(Int64(record.gid))
-        writer.append(#","pid":"#)
-        writer.appendInteger(Int64(record.pid))
-        writer.text(#","unit":"#, record.unit)
+        writer.process(record.process)
         writer.text(#","fingerprint":"#, record.fingerprint?.description)
         writer.list(#","ended":"#, record.ended) { writer.append($0) }
+        writer.list(#","lapsed":"#, record.lapsed) { writer.append($0) }
         writer.list(#","shortened":"#, record.shortened) { token in
             writer.append(#"{"fingerprint":"#)
             writer.append(token.fingerprint)
@@ -53,9 +52,7 @@ enum AuditLine {
         writer.appendInteger(Int64(presented.uid))
         writer.append(#","gid":"#)
         writer.appendInteger(Int64(presented.gid))
-        writer.append(#","pid":"#)
-        writer.appendInteger(Int64(presented.pid))
-        writer.text(#","unit":"#, presented.unit)
+        writer.process(presented.process)
         writer.append(#","count":"#)
         writer.appendInteger(presented.count)
         writer.append("}\n")
@@ -97,10 +94,11 @@ enum AuditLine {
 
         let sequence, first, last: Int64?
         let time, event: String
-        let registration_id, application, project_code, principal, unit, fingerprint, chain: String?
+        let registration_id, application, project_code, principal, fingerprint, chain: String?
+        let unit, invocation_id, comm: String?
         let uid, gid: UInt32?
         let pid: Int32?
-        let ended: [String]?
+        let ended, lapsed: [String]?
         let shortened: [Shortened]?
 
         func record(sequence: Int64, time: Instant) -> AuditRecord? {
@@ -110,25 +108,35 @@ enum AuditLine {
                 let chain = chain.flatMap({ TokenDigest(hex: $0) }), sequence > 0
             else { return nil }
             let ended = (ended ?? []).compactMap { Fingerprint(text: $0) }
+            let lapsed = (lapsed ?? []).compactMap { Fingerprint(text: $0) }
             let shortened = (shortened ?? []).compactMap { token -> ShortenedToken? in
                 guard let fingerprint = Fingerprint(text: token.fingerprint),
                     let end = Instant(text: Array(token.token_expiration.utf8))
                 else { return nil }
                 return ShortenedToken(fingerprint: fingerprint, expiration: end)
             }
-            guard ended.count == self.ended?.count ?? 0, shortened.count == self.shortened?.count ?? 0 else {
-                return nil
-            }
+            guard ended.count == self.ended?.count ?? 0, lapsed.count == self.lapsed?.count ?? 0,
+                shortened.count == self.shortened?.count ?? 0
+            else { return nil }
             return AuditRecord(
                 sequence: sequence, time: time, event: event, registrationID: id, application: application,
                 project: project_code.flatMap { ProjectCode(bytes: $0) }, principal: .recorded(principal), uid: uid,
-                gid: gid, pid: pid, unit: unit, fingerprint: fingerprint.flatMap { Fingerprint(text: $0) },
-                ended: ended, shortened: shortened, chain: chain)
+                gid: gid, process: PeerProcess(pid: pid, unit: unit, invocationID: invocation_id, comm: comm),
+                fingerprint: fingerprint.flatMap { Fingerprint(text: $0) }, ended: ended, lapsed: lapsed,
+                shortened: shortened, chain: chain)
         }
     }
 }
 
 extension ByteWriter {
+    fileprivate func process(_ process: PeerProcess) {
+        append(#","pid":"#)
+        appendInteger(Int64(process.pid))
+        text(#","unit":"#, process.unit)
+        text(#","invocation_id":"#, process.invocationID)
+        text(#","comm":"#, process.comm)
+    }
+
     fileprivate func text(_ key: StaticString, _ text: String?) {
         append(key)
         if let text { appendJSONString(text) } else { append("null") }

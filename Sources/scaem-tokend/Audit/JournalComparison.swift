@@ -2,11 +2,13 @@ import TokenModel
 import TokenStore
 
 /// Holds a journal against the audit it was fed from: what is missing, changed, repeated or unknown, each by its number.
+///
+/// What the audit has let go, over a cut, is held against the cut's mark: the journal's own records follow each other by
+/// their chain, up to the chain value that the mark names.
 struct JournalComparison {
     private struct Held {
         let content: TokenDigest
-        /// The place in the journal, from 1.
-        let place: Int
+        let chain: TokenDigest
     }
 
     /// What fails a verification.
@@ -16,11 +18,16 @@ struct JournalComparison {
     private let uid: UInt32?
     private let database: String?
     private var held: [Int64: Held] = [:]
-    private var places = 0
+    /// Those that do not follow from the one before, which stands in the journal too.
+    private var broken: Set<Int64> = []
+    /// Those whose predecessor had not come when they did: mostly the first alone.
+    private var unlinked: [Int64: AuditRecord] = [:]
+    private var chain = ChainLink()
     private var first: Int64 = .max
     private var last: Int64 = 0
     private var foreign = 0
     private var matched = 0
+    private var matchedOverCuts = 0
 
     /// - Parameters:
     ///   - uid: the daemon's; another's records are foreign.
@@ -32,23 +39,13 @@ struct JournalComparison {
 
     /// Takes the journal's next entry.
     mutating func take(_ entry: JournalRecord) {
-        let name = entry.sequence.map(String.init) ?? "without a number"
-        guard uid == nil || entry.uid == uid else {
-            foreign += 1
-            if foreign <= ChainVerifier.problemsMax {
-                let who = entry.uid.map { "uid \($0)" } ?? "somebody whom journald does not name"
-                notes.append("record \(name) is foreign: \(who) wrote it, not the daemon")
-            }
-            return
-        }
-        if let database, let other = entry.database, other != database { return }
+        guard isOurs(entry), entry.mark == nil else { return }
         guard let sequence = entry.sequence, sequence > 0 else {
             return problem(0, "a record in the journal has no number")
         }
         guard let record = entry.record else {
             return problem(sequence, "record \(sequence) was changed in the journal: a field is missing or malformed")
         }
-        places += 1
         let content = ChainVerifier.content(of: record)
         if let known = held[sequence] {
             if known.content == content {
@@ -59,20 +56,39 @@ struct JournalComparison {
             }
             return
         }
-        if sequence < last, places > 1, held[sequence + 1] != nil, held[sequence - 1] == nil {
+        if sequence < last, held[sequence + 1] != nil, held[sequence - 1] == nil {
             notes.append("record \(sequence) stands behind record \(last) in the journal")
         }
-        held[sequence] = Held(content: content, place: places)
+        if let before = held[sequence - 1] {
+            if !chain.follows(record, before.chain) { broken.insert(sequence) }
+        } else {
+            unlinked[sequence] = record
+        }
+        held[sequence] = Held(content: content, chain: record.chain)
         first = min(first, sequence)
         last = max(last, sequence)
+    }
+
+    /// Whether it is the daemon's, of this database.
+    private mutating func isOurs(_ entry: JournalRecord) -> Bool {
+        guard uid == nil || entry.uid == uid else {
+            foreign += 1
+            if foreign <= ChainVerifier.problemsMax {
+                let who = entry.uid.map { "uid \($0)" } ?? "somebody whom journald does not name"
+                let name = entry.sequence.map(String.init) ?? "without a number"
+                notes.append("record \(name) is foreign: \(who) wrote it, not the daemon")
+            }
+            return false
+        }
+        guard let database, let other = entry.database else { return true }
+        return other == database
     }
 
     /// Takes the audit's next entry. What lies before the journal's beginning is not asked for: the journal has bounds
     /// of its own; nor what lies behind its end, unless it was known to be there.
     mutating func compare(_ entry: AuditEntry, knownThrough confirmed: Int64) {
         switch entry {
-        case .mark(let mark):
-            for sequence in mark.first...min(mark.last, mark.first + 10_000_000) { held[sequence] = nil }
+        case .mark(let mark): compare(mark)
         case .record(let record):
             if let found = held.removeValue(forKey: record.sequence) {
                 matched += 1
@@ -85,6 +101,32 @@ struct JournalComparison {
         }
     }
 
+    private mutating func compare(_ mark: AuditMark) {
+        guard first <= last, max(mark.first, first) <= min(mark.last, last) else { return }
+        let range = max(mark.first, first)...min(mark.last, last)
+        for sequence in range {
+            guard let found = held[sequence] else {
+                // What went over the cap may never have been sent, and a restore gave its numbers to no change.
+                if mark.reason == .pruned { problem(sequence, "record \(sequence) is missing in the journal") }
+                continue
+            }
+            matchedOverCuts += 1
+            if let record = unlinked[sequence] {
+                // What a restore lost follows from what it kept.
+                let isNext = mark.reason == .restored && sequence == mark.first
+                let before = isNext ? mark.chain : held[sequence - 1]?.chain
+                if let before, !chain.follows(record, before) { broken.insert(sequence) }
+            }
+            if mark.reason != .restored, sequence == mark.last, found.chain != mark.chain { broken.insert(sequence) }
+            if broken.contains(sequence) {
+                problem(
+                    sequence,
+                    "record \(sequence) was changed in the journal, or the one before it: the chain breaks here")
+            }
+        }
+        for sequence in range { held[sequence] = nil }
+    }
+
     /// What is in the journal and not in the audit.
     mutating func finish(firstKept: Int64) {
         for sequence in held.keys.sorted() where sequence >= firstKept {
@@ -92,6 +134,9 @@ struct JournalComparison {
         }
         guard first <= last else { return notes.append("the journal holds no record of this audit") }
         notes.append("the journal holds records \(first) to \(last), \(matched) of them as in the audit")
+        if matchedOverCuts > 0 {
+            notes.append("\(matchedOverCuts) of them are older than the audit: they were held against its cuts")
+        }
         if foreign > 0 { notes.append("\(foreign) records are foreign: other users can write such fields") }
     }
 

@@ -15,7 +15,7 @@ final class JournalFeed: @unchecked Sendable {
     private let ledger: SQLiteLedger
     private let logger: Logger
     private let others: OtherRecords
-    private let heldBack: @Sendable () -> [(uid: UInt32, count: Int64)]
+    private let heldBack: @Sendable () -> [HeldBackRefusals]
     private var heldBackAskedAt: Int64
     private let clock: any Clock
     private let database: String
@@ -23,6 +23,11 @@ final class JournalFeed: @unchecked Sendable {
     private var reader: JournalReader?
     private var state = JournalStatus.State.ok
     private var hasReadBack = false
+    /// What an earlier run sent and nobody has seen: it is sent again as soon as something can be read back.
+    private var owesProof = false
+    private var isVolatile = false
+    private var volatileAskedAt: Int64 = .min / 2
+    private var lacking: ClosedRange<Int64>?
     private let startedAt: Int64
     private let progressNow: Mutex<JournalStatus>
 
@@ -41,14 +46,16 @@ final class JournalFeed: @unchecked Sendable {
         static let unreadableMilliseconds: Int64 = 30_000
         /// How often it is asked what refusals were held back.
         static let heldBackMilliseconds: Int64 = 10_000
-        static let lagWarning: Int64 = 100_000
+        /// How often it is asked whether the journal is in memory only.
+        static let volatileMilliseconds: Int64 = 10_000
+        static let lagLookMilliseconds: UInt32 = 10_000
     }
 
     /// Reads how far it had got when that was last written down.
     /// - Throws: `LedgerReadError`.
     init(
         ledger: SQLiteLedger, others: OtherRecords, clock: any Clock, logger: Logger,
-        heldBack: @escaping @Sendable () -> [(uid: UInt32, count: Int64)]
+        heldBack: @escaping @Sendable () -> [HeldBackRefusals]
     ) throws {
         let position = try ledger.journalPosition()
         self.ledger = ledger
@@ -59,7 +66,7 @@ final class JournalFeed: @unchecked Sendable {
         database = position.database
         startedAt = clock.bootMilliseconds()
         heldBackAskedAt = startedAt
-        progress = JournalProgress(sent: position.sent, confirmed: position.confirmed, found: [], now: startedAt)
+        progress = JournalProgress(sent: position.sent, confirmed: position.confirmed, now: startedAt)
         progressNow = Mutex(
             JournalStatus(
                 state: .ok, sent: position.sent, confirmed: position.confirmed, synced: position.confirmed))
@@ -72,50 +79,84 @@ final class JournalFeed: @unchecked Sendable {
         startThread(name: "journal-watch") { [self] in watch() }
     }
 
+    /// Before the end: what is waiting outside of the sequence goes too, but a journald that stands still keeps nobody.
+    func finish() {
+        others.put(heldBack: heldBack())
+        let isDone = Monitor()
+        let done = Mutex(false)
+        startThread(name: "journal-last") { [others, database, logger] in
+            others.send(database: database, logger: logger)
+            done.withLock { $0 = true }
+            isDone.locked { isDone.wake() }
+        }
+        let deadline = MonotonicClock.milliseconds + Int64(JournalWriter.flushMilliseconds)
+        isDone.locked { while !done.withLock({ $0 }), isDone.wait(until: deadline) {} }
+    }
+
     /// Sending goes on where the journal ends, not where something was noted: what was not synced may be lost since.
     private func findPosition() {
-        openReader()
-        guard let reader else { return publish() }
-        let found = Self.look(back: reader, to: progress.confirmed)
-        hasReadBack = !found.isEmpty
+        let newest = openReader()
         if hasReadBack {
+            progress.startOver()
+        } else if progress.sent > progress.confirmed {
+            // Nothing is there, or nothing may be read. Which of both it is, the last one tells when it is sent again.
+            owesProof = true
             progress = JournalProgress(
-                sent: progress.confirmed, confirmed: progress.confirmed, found: found, now: clock.bootMilliseconds())
+                sent: progress.sent - 1, confirmed: progress.confirmed, now: clock.bootMilliseconds())
         }
+        noteRollback(newest: newest)
         publish()
-        warnOfRollback(newest: found.max() ?? 0)
+        for mark in (try? ledger.auditMarks()) ?? [] { others.put(mark) }
     }
 
-    private func openReader() {
-        reader = JournalReader(matching: ["\(AuditFields.databaseField)=\(database)", "_UID=\(geteuid())"])
-    }
-
-    /// What the journal holds beyond a position, looked for from its end.
-    private static func look(back reader: JournalReader, to confirmed: Int64) -> Set<Int64> {
-        var found: Set<Int64> = []
+    /// Opens the journal anew, and notes what it holds beyond what is confirmed, looked for from its end.
+    /// - Returns: the highest number there.
+    @discardableResult
+    private func openReader() -> Int64 {
+        reader = JournalReader(matching: matches)
+        guard let reader else { return 0 }
+        var newest: Int64 = 0
         var looked = 0
         reader.seekToEnd()
+        let last = ledger.lastSequence
+        var found: [JournalProgress.Mark] = []
         while looked < Bound.lookBack, reader.previous() {
             looked += 1
-            guard let sequence = reader.value("SCAEM_SEQUENCE").flatMap({ Int64($0) }) else { continue }
-            if sequence <= confirmed { break }
-            found.insert(sequence)
+            guard let mark = Self.mark(reader) else { continue }
+            hasReadBack = true
+            newest = max(newest, mark.sequence)
+            if mark.sequence <= progress.confirmed { break }
+            // What is beyond the audit's end is no record of it, whatever becomes of the number.
+            if mark.sequence <= last { found.append(mark) }
         }
+        // The newest of a number counts.
+        for mark in found.reversed() { progress.didRead(mark) }
         reader.seekToEnd()
         // Behind the end of nothing there is no next one, even when some have come.
         if !reader.previous() { reader.seekToStart() }
-        return found
+        return newest
+    }
+
+    private var matches: [String] { ["\(AuditFields.databaseField)=\(database)", "_UID=\(geteuid())"] }
+
+    private static func mark(_ reader: JournalReader) -> JournalProgress.Mark? {
+        guard let sequence = reader.value("SCAEM_SEQUENCE").flatMap({ Int64($0) }),
+            let chain = reader.value("SCAEM_CHAIN").flatMap({ Fingerprint(text: String($0.prefix(16))) })
+        else { return nil }
+        return JournalProgress.Mark(sequence: sequence, chain: chain.value)
     }
 
     /// The journal knows of changes that the database does not: it is an old copy, and what it serves may have ended.
-    private func warnOfRollback(newest: Int64) {
+    private func noteRollback(newest: Int64) {
         let last = ledger.lastSequence
         guard newest > last else { return }
-        logger.critical(
+        lacking = (last + 1)...newest
+        logger.report(
+            .critical, .databaseOlder,
             """
-            the database is older than the journal: it lacks changes \(last + 1) to \(newest), and tokens that they \
-            ended are good again; stop, then run scaem-tokend restore with --since-from
-            """)
+            the database is older than the journal: it lacks changes, and tokens that they ended are good again; stop, \
+            then run scaem-tokend restore with --since-from
+            """, ["first": "\(last + 1)", "last": "\(newest)"])
     }
 
     // MARK: The thread
@@ -129,6 +170,10 @@ final class JournalFeed: @unchecked Sendable {
                 turn(.absent)
                 sleep(milliseconds: Bound.retryMilliseconds)
                 continue
+            }
+            if state == .absent {
+                openReader()
+                turn(.ok)
             }
             if progress.sent < last && !progress.isFull {
                 holdBack()
@@ -146,7 +191,7 @@ final class JournalFeed: @unchecked Sendable {
             heldBackAskedAt = now
             others.put(heldBack: heldBack())
         }
-        others.send(logger: logger)
+        others.send(database: database, logger: logger)
     }
 
     /// Mutations come first: sending waits while they do, but not for ever.
@@ -160,43 +205,65 @@ final class JournalFeed: @unchecked Sendable {
     }
 
     private func sendPage() {
-        guard let records = try? ledger.records(after: progress.sent, limit: Bound.page), !records.isEmpty else {
+        let last = ledger.lastSequence
+        guard let records = try? ledger.records(after: progress.sent, limit: Bound.page) else {
             return sleep(milliseconds: Bound.pollMilliseconds)
         }
+        if records.isEmpty { progress.didSkip(to: last) }
         for record in records {
-            if !progress.isFound(record.sequence) {
+            let mark = JournalProgress.Mark(record)
+            if !progress.isFound(mark) {
                 guard Journal.send(AuditFields.fields(record, database: database)) == 0 else {
                     turn(.failing)
                     return sleep(milliseconds: Bound.retryMilliseconds)
                 }
             }
-            progress.didSend(record.sequence)
+            progress.didSend(mark)
             publish()
         }
-        if state == .failing || state == .absent { turn(.ok) }
+        if state == .failing { turn(.ok) }
     }
 
     private func readBack() {
         let now = clock.bootMilliseconds()
         guard let reader else { return cannotRead() }
-        guard progress.hasPending else { return progress.advance(now: now) }
-        reader.refresh()
-        while reader.next() {
-            guard let sequence = reader.value("SCAEM_SEQUENCE").flatMap({ Int64($0) }) else { continue }
+        if progress.hasPending { reader.refresh() }
+        while progress.hasPending, reader.next() {
+            guard let mark = Self.mark(reader) else { continue }
             hasReadBack = true
-            progress.didRead(sequence)
+            progress.didRead(mark)
         }
-        progress.advance(now: now)
         if hasReadBack {
-            turn(reader.hasPersistentFiles ? .ok : .volatile)
-        } else if now - startedAt > Bound.unreadableMilliseconds {
+            if owesProof {
+                owesProof = false
+                progress.startOver()
+            }
+            askWhetherVolatile(now)
+            if state != .failing { turn(isVolatile ? .volatile : .ok) }
+        } else if progress.hasPending, now - startedAt > Bound.unreadableMilliseconds {
             cannotRead()
         }
+        progress.advance(now: now, isKept: !isVolatile)
         if progress.shouldResend(now: now) {
-            logger.warning(
-                "the journal lacks records that were sent to it; they are sent again",
-                metadata: ["after": "\(progress.confirmed)"])
+            logger.report(
+                .warning, .journalLacks, "the journal lacks records that were sent to it; they are sent again",
+                ["after": "\(progress.confirmed)"])
+            // Whatever has become of the files that were open.
+            openReader()
         }
+    }
+
+    /// Whether our last record stands where the next reboot takes it. That there are persistent files says nothing: they may
+    /// be of before.
+    private func askWhetherVolatile(_ now: Int64) {
+        guard now - volatileAskedAt >= Bound.volatileMilliseconds else { return }
+        volatileAskedAt = now
+        guard let inMemory = JournalReader(matching: matches, inMemoryOnly: true) else { return isVolatile = false }
+        inMemory.seekToEnd()
+        var last: JournalProgress.Mark?
+        // Behind it cuts may stand, but few.
+        for _ in 0..<100 where last == nil && inMemory.previous() { last = Self.mark(inMemory) }
+        isVolatile = last.map { $0.sequence >= progress.confirmed } ?? false
     }
 
     private func cannotRead() {
@@ -211,42 +278,51 @@ final class JournalFeed: @unchecked Sendable {
         state = new
         publish()
         switch new {
-        case .ok: logger.notice("the journal takes the audit records, and they can be read back")
-        case .absent: logger.notice("there is no journald: the audit records stay in the database until there is one")
-        case .failing: logger.warning("journald takes no records: they stay in the database until it does")
+        case .ok:
+            logger.report(
+                .notice, .journalTakes, "the journal takes the audit records, and they can be read back")
+        case .absent:
+            logger.report(
+                .warning, .journalAway,
+                "there is no journald: the audit records stay in the database until there is one")
+        case .failing:
+            logger.report(
+                .warning, .journalAway, "journald takes no records: they stay in the database until it does")
         case .unreadable:
-            logger.warning(
+            logger.report(
+                .warning, .journalUnreadable,
                 """
                 the journal cannot be read back, so no audit record is known to be in it: add the daemon's user to \
                 group systemd-journal
                 """)
         case .volatile:
-            logger.warning(
+            logger.report(
+                .warning, .journalVolatile,
                 "the journal is in memory only and goes with a reboot: set Storage=persistent in journald.conf")
         }
     }
 
     private func publish() {
-        // Without a persistent journal nothing is ever synced.
         let status = JournalStatus(
-            state: state, sent: progress.sent, confirmed: progress.confirmed,
-            synced: state == .volatile ? 0 : progress.synced)
+            state: state, sent: progress.sent, confirmed: progress.confirmed, synced: progress.synced,
+            lacking: lacking)
         progressNow.withLock { $0 = status }
         ledger.noteJournal(status)
     }
 
     /// Warns of a lag that grows, from a thread of its own: the other may be stuck in the kernel.
     private func watch() {
-        var warnedAt: Int64 = 0
+        var rule = JournalLagRule()
         while true {
-            sleep(milliseconds: 10_000)
-            let lag = ledger.lastSequence - progressNow.withLock { $0.sent }
-            if lag >= max(Bound.lagWarning, 2 * warnedAt) {
-                warnedAt = lag
-                logger.warning("the journal lags behind the audit", metadata: ["records": "\(lag)"])
-            } else if warnedAt > 0 && lag < Bound.page {
-                warnedAt = 0
-                logger.notice("the journal has caught up with the audit")
+            sleep(milliseconds: Bound.lagLookMilliseconds)
+            let (last, status) = (ledger.lastSequence, progressNow.withLock { $0 })
+            let confirmed = last - status.lag(behind: last)
+            switch rule.look(last: last, confirmed: confirmed, now: clock.bootMilliseconds()) {
+            case .warn(let lag):
+                logger.report(.warning, .journalLags, "the journal lags behind the audit", ["records": "\(lag)"])
+            case .caughtUp:
+                logger.report(.notice, .journalTakes, "the journal has caught up with the audit")
+            case nil: break
             }
         }
     }

@@ -1,6 +1,9 @@
 import TokenModel
 
 /// What is on its way to the journal, and how far it has come. Pure: the feed sends, reads back and tells the time.
+///
+/// A record is known by its number and the beginning of its chain value: after an old copy of a database was put in its
+/// place, the journal holds other records of the same numbers.
 struct JournalProgress {
     /// Records between the first that is not read back and the last that was sent: bounds what is remembered.
     static let windowRecords = 200_000
@@ -11,14 +14,27 @@ struct JournalProgress {
     static let resendMilliseconds: Int64 = 15_000
     static let resendMaxMilliseconds: Int64 = 600_000
 
+    /// A record, as far as telling it from others takes.
+    struct Mark: Equatable {
+        let sequence: Int64
+        let chain: UInt64
+
+        init(sequence: Int64, chain: UInt64) {
+            self.sequence = sequence
+            self.chain = chain
+        }
+
+        init(_ record: AuditRecord) { self.init(sequence: record.sequence, chain: record.chain.words.0) }
+    }
+
     private(set) var sent: Int64
     private(set) var confirmed: Int64
     private(set) var synced: Int64
-    /// Numbers that were sent and are not read back, in order: those before `first` are.
-    private var pending: [Int64] = []
+    /// What was sent and is not read back, in order: that before `first` is.
+    private var pending: [Mark] = []
     private var first = 0
-    /// Numbers that were read back ahead of others.
-    private var seen: Set<Int64> = []
+    /// What was read back ahead of others: the newest of each number.
+    private var seen: [Int64: UInt64] = [:]
     /// What was confirmed when, a minute apart.
     private var history: [(milliseconds: Int64, confirmed: Int64)] = []
     private var newsAt: Int64
@@ -26,12 +42,10 @@ struct JournalProgress {
 
     /// - Parameters:
     ///   - confirmed: what is known to have been synced.
-    ///   - found: what stands in the journal beyond that.
-    init(sent: Int64, confirmed: Int64, found: Set<Int64>, now: Int64) {
+    init(sent: Int64, confirmed: Int64, now: Int64) {
         self.sent = sent
         self.confirmed = confirmed
         synced = confirmed
-        seen = found
         newsAt = now
     }
 
@@ -39,31 +53,46 @@ struct JournalProgress {
     var isFull: Bool { pending.count - first >= Self.windowRecords }
 
     /// Whether a record is in the journal already.
-    func isFound(_ sequence: Int64) -> Bool { seen.contains(sequence) }
+    func isFound(_ mark: Mark) -> Bool { seen[mark.sequence] == mark.chain }
 
     /// A record was handed to journald, or was found to be there.
-    mutating func didSend(_ sequence: Int64) {
-        sent = max(sent, sequence)
-        pending.append(sequence)
+    mutating func didSend(_ mark: Mark) {
+        sent = max(sent, mark.sequence)
+        pending.append(mark)
+    }
+
+    /// There is no record up to this number that was not sent: a restore gave the numbers to none.
+    mutating func didSkip(to sequence: Int64) {
+        seen[sequence] = 0
+        didSend(Mark(sequence: sequence, chain: 0))
     }
 
     /// Nobody reads back: only what was sent is known.
     mutating func forgetPending() {
         pending = []
         first = 0
-        seen = []
+        seen = [:]
     }
 
     /// A record was read back.
-    mutating func didRead(_ sequence: Int64) {
-        if sequence > confirmed { seen.insert(sequence) }
+    mutating func didRead(_ mark: Mark) {
+        if mark.sequence > confirmed { seen[mark.sequence] = mark.chain }
+    }
+
+    /// Sending begins anew after what is confirmed; what is found to be there is not sent.
+    mutating func startOver() {
+        pending = []
+        first = 0
+        sent = confirmed
     }
 
     /// Moves the position over what was read back.
-    mutating func advance(now: Int64) {
+    /// - Parameter isKept: whether the journal is one that outlives a reboot.
+    mutating func advance(now: Int64, isKept: Bool) {
         let before = confirmed
-        while first < pending.count, seen.remove(pending[first]) != nil {
-            confirmed = pending[first]
+        while first < pending.count, isFound(pending[first]) {
+            confirmed = pending[first].sequence
+            seen[confirmed] = nil
             first += 1
         }
         if first > 4_096 || first == pending.count {
@@ -74,6 +103,7 @@ struct JournalProgress {
             newsAt = now
             if confirmed != before { resendAfter = Self.resendMilliseconds }
         }
+        guard isKept else { return history = [] }
         if now - (history.last?.milliseconds ?? .min / 2) >= 60_000 { history.append((now, confirmed)) }
         while let oldest = history.first, now - oldest.milliseconds >= Self.syncedAfterMilliseconds {
             synced = max(synced, oldest.confirmed)
@@ -86,9 +116,41 @@ struct JournalProgress {
         guard hasPending, now - newsAt >= resendAfter else { return false }
         newsAt = now
         resendAfter = min(2 * resendAfter, Self.resendMaxMilliseconds)
-        pending = []
-        first = 0
-        sent = confirmed
+        startOver()
         return true
+    }
+}
+
+/// When to warn that the journal lags: where a storm has left many records, or journald takes none for a minute. Pure.
+struct JournalLagRule {
+    static let recordsMax: Int64 = 100_000
+    static let stillMilliseconds: Int64 = 60_000
+
+    enum Verdict: Equatable {
+        case warn(Int64)
+        case caughtUp
+    }
+
+    private var warnedAt: Int64 = 0
+    private var lastConfirmed: Int64 = -1
+    private var movedAt: Int64 = 0
+
+    /// - Parameter confirmed: how far the journal is known to be.
+    mutating func look(last: Int64, confirmed: Int64, now: Int64) -> Verdict? {
+        let lag = last - confirmed
+        if confirmed != lastConfirmed || lag <= 0 {
+            lastConfirmed = confirmed
+            movedAt = now
+        }
+        let isStill = lag > 0 && now - movedAt >= Self.stillMilliseconds
+        if (isStill && warnedAt == 0) || lag >= max(Self.recordsMax, 2 * warnedAt) {
+            warnedAt = lag
+            return .warn(lag)
+        }
+        if warnedAt > 0 && lag <= 0 {
+            warnedAt = 0
+            return .caughtUp
+        }
+        return nil
     }
 }

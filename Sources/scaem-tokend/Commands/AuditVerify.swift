@@ -23,6 +23,9 @@ extension AuditCommand {
         @Option(help: "The daemon's uid in an exported journal (the one with the most records).")
         var uid: UInt32?
 
+        @Option(help: "The journal of this namespace, where the service has LogNamespace=.")
+        var namespace: String?
+
         @Option(help: "The exports begin after this sequence number.")
         var since: Int64 = 0
 
@@ -50,7 +53,9 @@ extension AuditCommand {
                 let position = try file.journalPosition()
                 var comparison = JournalComparison(uid: position?.uid, database: position?.database)
                 let matches = AuditFields.messageIDs.map { "MESSAGE_ID=\($0)" }
-                let reader = Journal.isPresent ? JournalReader(matching: matches) : nil
+                let reader =
+                    Journal.isPresent
+                    ? JournalReader(matching: matches, namespace: namespace ?? Journal.namespace) : nil
                 reader?.seekToStart()
                 while let reader, reader.next() {
                     if let entry = JournalRecord(reader.values()) { comparison.take(entry) }
@@ -75,7 +80,7 @@ extension AuditCommand {
                     for file in exports { try file.forEachEntry { body($0) } }
                 }
             }
-            report.followJournal(entries.filter { $0.uid == owner }.compactMap(\.record), comparison)
+            report.followJournal(entries.filter { $0.uid == owner }, comparison)
         }
 
         private static func mostCommon<Element: Hashable>(_ elements: [Element]) -> Element? {
@@ -105,7 +110,10 @@ private struct VerificationReport {
         var comparison = comparison
         var firstKept = Int64.max
         try forEach { entry in
-            if case .record = entry { firstKept = min(firstKept, entry.first) }
+            if case .record(let record) = entry, record.sequence < firstKept {
+                firstKept = record.sequence
+                notes.append("the audit begins with record \(record.sequence), of \(record.time)")
+            }
             verifier.follow(entry)
             comparison?.compare(entry, knownThrough: confirmed)
         }
@@ -117,11 +125,19 @@ private struct VerificationReport {
     }
 
     /// Follows the chain of what a journal alone holds.
-    mutating func followJournal(_ records: [AuditRecord], _ comparison: JournalComparison) {
+    mutating func followJournal(_ entries: [JournalRecord], _ comparison: JournalComparison) {
         var known: Set<Int64> = []
-        let sorted = records.filter { known.insert($0.sequence).inserted }.sorted { $0.sequence < $1.sequence }
-        var verifier = ChainVerifier(from: sorted.first?.sequence ?? 1)
-        for record in sorted { verifier.follow(.record(record)) }
+        let records = entries.compactMap(\.record).filter { known.insert($0.sequence).inserted }
+        let begin = records.map(\.sequence).min() ?? 1
+        // That records were pruned does not excuse that they are missing here: they went because they were here.
+        let marks = entries.compactMap(\.mark).filter { mark in
+            mark.last >= begin && (mark.reason != .pruned || known.contains(mark.last))
+        }
+        let sorted = (records.map { AuditEntry.record($0) } + marks.map { AuditEntry.mark($0) }).sorted {
+            ($0.last, $0.isMark ? 1 : 0) < ($1.last, $1.isMark ? 1 : 0)
+        }
+        var verifier = ChainVerifier(from: begin)
+        for entry in sorted { verifier.follow(entry) }
         take(verifier)
         take(comparison)
     }

@@ -103,6 +103,8 @@ def check_what_the_configuration_does_not_name_does_not_start():
     said = [message for message in messages() if "a credential was refused" in message]
     assert any("stranger.service" in message and "[[credential]]" in message for message in said), said
     assert audit("stranger.service") == []
+    refused = eventually(lambda: journal("SCAEM_OUTCOME=refused", "SCAEM_PRINCIPAL=unit:stranger.service"), 20, "its record")
+    assert refused[0]["SCAEM_REASON"] == "permission_denied" and refused[0]["SCAEM_PEER_UID"] == "0", refused
 
 
 def check_a_reload_names_more():
@@ -235,6 +237,8 @@ def check_a_unit_in_a_crash_loop_is_limited():
     )  # fmt: skip
     run("systemctl", "stop", "loop.service")
     assert 30 <= len(audit("loop.service")) <= 40
+    limited = eventually(lambda: journal("SCAEM_REASON=rate_limited", "SCAEM_PRINCIPAL=unit:loop.service"), 20, "its record")
+    assert limited[0]["SCAEM_APPLICATION"] and limited[0]["SCAEM_PROJECT_CODE"], limited
     assert start("web.service")
 
 
