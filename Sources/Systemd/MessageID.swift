@@ -29,6 +29,22 @@ public enum MessageID: String, CaseIterable, Sendable {
     case recordsDropped = "4a5ee5526d124e26b56e5157fcfb2b8f"
     case slowDisk = "8dc92880e5ca466786ad7b42ac32a9ef"
     case partStuck = "36af7f07f06c43fdb626a9501efbd132"
+    case kernelRefused = "29a778ea6d304b1ca361e6f9a8dc3302"
+    case slowCaller = "f6a42ec802c845949dff79bf74761600"
+    case notificationDropped = "3004e7c51fef4cbd9c3f5342d7d9a4f0"
+    case credentialGiven = "15c8ae308cac42e59432282924bad4d4"
+    case credentialRefused = "c7ff3439e18b43c1898a10c7a6a0a1e1"
+    case refusalsUnread = "577fb15145b242c6a951c02f8f9ce165"
+    case noCredentialSocket = "3f06d43dd5d4443c882ca44c6ae4bc46"
+    case databaseOlder = "f7b2349d70d24ca7b8cc3849a6003a93"
+    case journalGood = "7bcc9d9d9bf34efab80a29ccc0259368"
+    case journalFailing = "838bdc02c0474f9b83c2262a64d9cb2d"
+    case journalUnreadable = "ae3bb612ff1547ee9ecff97076a43efa"
+    case journalVolatile = "0f12de8d1eb9483f9ff74f8d379db3e3"
+    case journalLags = "1699046fb9534ad6bd834ab24112d23a"
+    case journalCaughtUp = "0155a0ae852249f2a518b0c026d2d8c0"
+    case journalLacks = "32caf6e6ee0d4335af34fcfc98699406"
+    case refusalsUnrecorded = "40b2126db779416194001d3aa8f1e43f"
 }
 
 extension MessageID {

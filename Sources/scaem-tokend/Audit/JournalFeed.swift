@@ -111,11 +111,14 @@ final class JournalFeed: @unchecked Sendable {
     private func warnOfRollback(newest: Int64) {
         let last = ledger.lastSequence
         guard newest > last else { return }
-        logger.critical(
-            """
-            the database is older than the journal: it lacks changes \(last + 1) to \(newest), and tokens that they \
-            ended are good again; stop, then run scaem-tokend restore with --since-from
-            """)
+        logger.report(
+            .critical, .databaseOlder, "the database is older than the journal",
+            [
+                "reason": """
+                it lacks changes \(last + 1) to \(newest), and tokens that they ended are good again; stop, then run \
+                scaem-tokend restore with --since-from
+                """
+            ])
     }
 
     // MARK: The thread
@@ -193,9 +196,9 @@ final class JournalFeed: @unchecked Sendable {
             cannotRead()
         }
         if progress.shouldResend(now: now) {
-            logger.warning(
-                "the journal lacks records that were sent to it; they are sent again",
-                metadata: ["after": "\(progress.confirmed)"])
+            logger.report(
+                .warning, .journalLacks, "the journal lacks records that were sent to it; they are sent again",
+                ["after": "\(progress.confirmed)"])
         }
     }
 
@@ -211,17 +214,26 @@ final class JournalFeed: @unchecked Sendable {
         state = new
         publish()
         switch new {
-        case .ok: logger.notice("the journal takes the audit records, and they can be read back")
-        case .absent: logger.notice("there is no journald: the audit records stay in the database until there is one")
-        case .failing: logger.warning("journald takes no records: they stay in the database until it does")
+        case .ok:
+            logger.report(
+                .notice, .journalGood, "the journal takes the audit records, and they can be read back")
+        case .absent:
+            logger.report(
+                .notice, .journalFailing,
+                "there is no journald: the audit records stay in the database until there is one")
+        case .failing:
+            logger.report(
+                .warning, .journalFailing, "journald takes no records: they stay in the database until it does")
         case .unreadable:
-            logger.warning(
+            logger.report(
+                .warning, .journalUnreadable,
                 """
                 the journal cannot be read back, so no audit record is known to be in it: add the daemon's user to \
                 group systemd-journal
                 """)
         case .volatile:
-            logger.warning(
+            logger.report(
+                .warning, .journalVolatile,
                 "the journal is in memory only and goes with a reboot: set Storage=persistent in journald.conf")
         }
     }
@@ -243,10 +255,10 @@ final class JournalFeed: @unchecked Sendable {
             let lag = ledger.lastSequence - progressNow.withLock { $0.sent }
             if lag >= max(Bound.lagWarning, 2 * warnedAt) {
                 warnedAt = lag
-                logger.warning("the journal lags behind the audit", metadata: ["records": "\(lag)"])
+                logger.report(.warning, .journalLags, "the journal lags behind the audit", ["records": "\(lag)"])
             } else if warnedAt > 0 && lag < Bound.page {
                 warnedAt = 0
-                logger.notice("the journal has caught up with the audit")
+                logger.report(.notice, .journalCaughtUp, "the journal has caught up with the audit")
             }
         }
     }

@@ -7,6 +7,7 @@ import re
 import sqlite3
 
 from checks import eventually, journal, main, prop, run
+from tokend import records
 
 DAEMON = "scaem-tokend.service"
 # In the state directory: the one place where the daemon may remove it again.
@@ -103,6 +104,17 @@ def check_what_the_configuration_does_not_name_does_not_start():
     said = [message for message in messages() if "a credential was refused" in message]
     assert any("stranger.service" in message and "[[credential]]" in message for message in said), said
     assert audit("stranger.service") == []
+
+
+def check_the_refusal_is_a_record_that_the_catalog_explains():
+    (entry,) = records("credentialRefused", "SCAEM_UNIT=stranger.service")
+    assert entry["SCAEM_CREDENTIAL"] == "token" and entry["SCAEM_UID"] == "0" and entry["PRIORITY"] == "4", entry
+    assert "stranger.service, token: no [[credential]]" in entry["MESSAGE"], entry
+    run("journalctl", "--update-catalog")
+    explained = run("journalctl", "-x", f"MESSAGE_ID={entry['MESSAGE_ID']}", "SCAEM_UNIT=stranger.service")
+    assert "LoadCredential=token with the daemon's socket" in explained, explained
+    given = records("credentialGiven", "SCAEM_UNIT=web.service")
+    assert given and all(entry["PRIORITY"] == "6" for entry in given)
 
 
 def check_a_reload_names_more():
