@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import Systemd
 import TokenModel
 import TokenRPC
 
@@ -121,9 +122,10 @@ extension EventLoop {
         // What was asked is still done, but nothing is read for a caller who has hung up.
         if connection.isDeaf, !MethodRow.table[method.rawValue].work.changesSomething { return .done }
         if method.returnsCredentials, request.id == nil {
-            services.logger.notice(
+            services.logger.report(
+                .notice, .notificationDropped,
                 "a method that returns credentials came as a notification and was not executed",
-                metadata: ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+                ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
             return .done
         }
         let row = MethodRow.table[method.rawValue]

@@ -159,9 +159,10 @@ final class EventLoop: @unchecked Sendable {
         for connection in Array(connections.values) {
             guard let deadline = connection.deadline else { continue }
             if now >= deadline {
-                services.logger.notice(
+                services.logger.report(
+                    .notice, .slowCaller,
                     "a line was not completed, or the last answers were not read, in time; the connection is closed",
-                    metadata: ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+                    ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
                 services.refusals.note("timeout", connection.asker)
                 close(connection)
             } else {
@@ -225,7 +226,8 @@ final class EventLoop: @unchecked Sendable {
         let operation =
             isRegistered ? (connection.isRegistered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) : EPOLL_CTL_DEL
         guard epoll_ctl(epoll, operation, connection.descriptor, &event) == 0 else {
-            services.logger.error("epoll_ctl failed; the connection is closed", metadata: ["errno": "\(errno)"])
+            services.logger.report(
+                .error, .kernelRefused, "a connection cannot be waited for and is closed", ["errno": "\(errno)"])
             return close(connection)
         }
         connection.interest = wanted

@@ -55,8 +55,9 @@ final class Listener {
 
     private func admit(_ connection: CInt) {
         guard let credentials = PeerCredentials(descriptor: connection) else {
-            logger.error(
-                "the kernel does not say who a peer is; the connection is closed", metadata: ["errno": "\(errno)"])
+            logger.report(
+                .error, .kernelRefused, "the kernel does not say who a peer is; the connection is closed",
+                ["errno": "\(errno)"])
             close(connection)
             return
         }

@@ -86,7 +86,9 @@ struct Sockets: Sendable {
             return [try ListeningSocket(path: path, mode: 0o600, group: nil)]
         } catch {
             guard settings.configuration.credentials.isEmpty else { throw error }
-            logger.notice("there is no credential socket, which no configured unit needs: \(error)")
+            logger.report(
+                .notice, .noCredentialSocket, "there is no credential socket, which no configured unit needs",
+                ["reason": "\(error)"])
             return []
         }
     }

@@ -342,9 +342,12 @@ def test_the_daemon_completes_its_own(shell, tmp_path):
     path = tmp_path / "script"
     path.write_text(script.stdout)
     output(shell, "-n", str(path))
-    for path in daemon_tree():
+    option = "-l '?{}" if shell == "fish" else "--{}"
+    for path, arguments in daemon_tree().items():
         for name in path:
-            assert name in script.stdout
+            assert re.search(rf"\b{name}\b", script.stdout), path
+        for name in long_names(arguments):
+            assert re.search(rf"{option.format(name.removeprefix('--'))}(?![\w-])", script.stdout), (path, name)
 
 
 # Installing.

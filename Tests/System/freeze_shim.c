@@ -5,13 +5,19 @@
 //   /run/scaemtest/freeze-writer            the writer, when it next waits for mutations
 //   /run/scaemtest/slow-disk                whoever syncs a file
 //   /run/scaemtest/slow-start               whoever takes the database's lock, which only a start does
+//   /run/scaemtest/slow-reload              the daemon (not a command of its unit) as it opens its configuration
+//
+// /run/scaemtest/later: CLOCK_BOOTTIME, by which a wait for the disk is measured, is six minutes ahead.
 //
 // And /run/scaemtest/unlimited-memlock: the limit of locked memory looks unlimited, for machines whose root may not raise
 // it (the process then needs CAP_IPC_LOCK, which the kernel takes for the same).
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -74,6 +80,35 @@ int flock(int fd, int operation) {
     int (*real)(int, int) = dlsym(RTLD_NEXT, "flock");
     if (operation & LOCK_EX) wait_while("slow-start");
     return real(fd, operation);
+}
+
+// systemd gives NOTIFY_SOCKET to the service's main process alone (NotifyAccess=main).
+static int open_as(const char *name, const char *path, int flags, mode_t mode) {
+    int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, name);
+    const char *file = strrchr(path, '/');
+    if (file && strcmp(file, "/config.toml") == 0 && getenv("NOTIFY_SOCKET")) wait_while("slow-reload");
+    return real(path, flags, mode);
+}
+
+#define OPEN(name)                                                                                                     \
+    int name(const char *path, int flags, ...) {                                                                       \
+        mode_t mode = 0;                                                                                               \
+        if (flags & (O_CREAT | O_TMPFILE)) {                                                                           \
+            va_list list;                                                                                              \
+            va_start(list, flags);                                                                                     \
+            mode = va_arg(list, mode_t);                                                                               \
+            va_end(list);                                                                                              \
+        }                                                                                                              \
+        return open_as(#name, path, flags, mode);                                                                      \
+    }
+OPEN(open)
+OPEN(open64)
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, time);
+    if (result == 0 && clock == CLOCK_BOOTTIME && access(FOLDER "later", F_OK) == 0) time->tv_sec += 360;
+    return result;
 }
 
 static int limit_of(const char *name, int resource, struct rlimit *limit) {

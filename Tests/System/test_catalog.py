@@ -37,6 +37,13 @@ def test_every_message_is_logged_somewhere():
     assert not unused
 
 
+def test_every_line_of_the_log_has_an_id():
+    plain = re.compile(r"\b\w*[lL]ogger\.(?:trace|debug|info|notice|warning|error|critical|log)\(")
+    found = [path.name for path, text in SOURCES.items() for _ in plain.findall(text)]
+    # A record that the journal does not take, in words: its id went with its fields.
+    assert found == ["OtherRecords.swift"]
+
+
 def test_every_entry_says_what_happened_and_what_to_do():
     for identity, text in entries().items():
         head, _, body = text.partition("\n\n")

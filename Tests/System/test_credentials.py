@@ -49,6 +49,7 @@ def booted(tmp_path_factory):
     files = {
         "/etc/scaem-tokend/config.toml": configuration(),
         "/test/kill_shim.so": shim,
+        "/test/MessageID.swift": ROOT / "Sources" / "Systemd" / "MessageID.swift",
         f"{units}/scaem-tokend.service.d/kill.conf": "[Service]\nEnvironment=LD_PRELOAD=/test/kill_shim.so\n"
         "Environment=SCAEM_TEST_KILL_AT=/var/lib/scaem-tokend/kill-at\n",
         f"{units}/web.service": simple,

@@ -108,33 +108,48 @@ extension CredentialDesk {
             return sent
         }
         if sent == TokenSecret.length {
-            services.logger.info(
-                "a unit was given its credential",
-                metadata: ["unit": "\(connection.address?.unit ?? "")", "pid": "\(connection.peer?.pid ?? 0)"])
+            services.logger.report(
+                .info, .credentialGiven, "a unit was given its credential",
+                [
+                    "unit": "\(connection.address?.unit ?? "unknown")",
+                    "credential": "\(connection.address?.credential ?? "unknown")",
+                    "pid": "\(connection.peer?.pid ?? 0)",
+                ])
             end(connection)
         } else if sent < 0, errno == EPIPE || errno == ECONNRESET {
             finish(connection)
         } else {
-            services.logger.error("a token could not be sent", metadata: ["errno": "\(errno)"])
+            services.logger.report(
+                .error, .kernelRefused, "a token could not be sent to a unit", ["errno": "\(errno)"])
             refuse(connection, .internalError)
         }
     }
 
     func refuse(_ connection: CredentialConnection, _ refusal: CredentialRefusal) {
-        services.logger.warning(
-            "a credential was refused, so that its unit fails to start",
-            metadata: [
-                "reason": "\(refusal.sentence)", "unit": "\(connection.address?.unit ?? "unknown")",
-                "credential": "\(connection.address?.credential ?? "unknown")",
-                "pid": "\(connection.peer?.pid ?? 0)", "uid": "\(connection.peer.map { "\($0.uid)" } ?? "unknown")",
-            ])
+        Self.say(refusal, connection.address, connection.peer, services.logger)
         note(refusal, of: connection)
         // Without the mark a successor would take what has left for nothing, or for a token; it then refuses as well,
         // unless all has been read by then, so this is not left unsaid.
         if !CredentialStream.set(.refusal, on: connection.descriptor) {
-            services.logger.error("a refusal could not be marked", metadata: ["errno": "\(errno)"])
+            services.logger.report(
+                .error, .kernelRefused, "a refusal could not be marked", ["errno": "\(errno)"])
         }
         sendRefusal(connection, RefusalBytes.count)
+    }
+
+    /// The unit stands in the sentence too: it is what an administrator looks for.
+    static func say(
+        _ refusal: CredentialRefusal, _ address: CredentialAddress?, _ peer: PeerCredentials?, _ logger: Logger
+    ) {
+        let unit = address?.unit ?? "unknown"
+        let credential = address?.credential ?? "unknown"
+        logger.report(
+            .warning, .credentialRefused, "a credential was refused, so that its unit fails to start",
+            [
+                "reason": "\(unit), \(credential): \(refusal.sentence)", "unit": "\(unit)",
+                "credential": "\(credential)", "pid": "\(peer?.pid ?? 0)",
+                "uid": "\(peer.map { "\($0.uid)" } ?? "unknown")",
+            ])
     }
 
     func sendRefusal(_ connection: CredentialConnection, _ left: Int) {
@@ -191,12 +206,9 @@ public enum StoredConnections {
             case .answer, .refuse:
                 _ = CredentialStream.set(.refusal, on: connection.descriptor)
                 left[connection.descriptor] = RefusalBytes.count
-                logger.warning(
-                    "a credential was refused, so that its unit fails to start",
-                    metadata: [
-                        "reason": "\(CredentialRefusal.notServed.sentence)",
-                        "unit": "\(CredentialAddress(peerOf: connection.descriptor)?.unit ?? "unknown")",
-                    ])
+                CredentialDesk.say(
+                    .notServed, CredentialAddress(peerOf: connection.descriptor),
+                    PeerCredentials(descriptor: connection.descriptor), logger)
             }
         }
         let deadline = MonotonicClock.milliseconds + withinMilliseconds

@@ -101,7 +101,8 @@ final class CredentialDesk {
                 } else if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
                     // Not accepted and closed, as elsewhere: that would be an empty credential. Who waits in the
                     // backlog is safe there.
-                    services.logger.error("no file descriptors are left for units that wait for their credentials")
+                    services.logger.report(
+                        .error, .noDescriptors, "no file descriptors are left for units that wait for credentials")
                     return pauseListening()
                 } else if errno != EINTR && errno != ECONNABORTED {
                     break
@@ -131,7 +132,8 @@ final class CredentialDesk {
         var event = epoll_event(events: 0, data: epoll_data_t(u64: connection.id))
         // Without epoll it cannot be waited for; what can be sent at once still is.
         if epoll_ctl(self.descriptor, EPOLL_CTL_ADD, descriptor, &event) != 0 {
-            services.logger.error("epoll_ctl failed for a credential", metadata: ["errno": "\(errno)"])
+            services.logger.report(
+                .error, .kernelRefused, "a unit's connection cannot be waited for", ["errno": "\(errno)"])
         }
         resume(connection)
     }
@@ -226,9 +228,10 @@ final class CredentialDesk {
             }
         }
         guard now >= deadline + Bounds.credentialLastWordMilliseconds, !connections.isEmpty else { return }
-        services.logger.error(
+        services.logger.report(
+            .error, .refusalsUnread,
             "some units did not read their refusals before the stop; where systemd keeps them, the next start goes on",
-            metadata: ["connections": "\(connections.count)"])
+            ["connections": "\(connections.count)"])
         for connection in Array(connections.values) { finish(connection, keepStored: true) }
     }
 

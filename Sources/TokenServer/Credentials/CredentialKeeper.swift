@@ -71,9 +71,10 @@ public final class CredentialKeeper: @unchecked Sendable {
         if stream.resume == .end { shutdown(descriptor, CInt(SHUT_WR)) }
         guard stream.resume == .answer || stream.resume == .refuse else { return }
         let unit = CredentialAddress(peerOf: descriptor)?.unit ?? "unknown"
+        // Not natively, so without an id: this process ends at once, and the journal would not know its unit any more.
         let line = Array(
-            ("<4>a credential was refused, so that its unit fails to start reason="
-                + "the daemon was killed as it accepted the unit's connection unit=\(unit)\n").utf8)
+            ("<4>a credential was refused, so that its unit fails to start: \(unit): "
+                + "the daemon was killed as it accepted the unit's connection\n").utf8)
         _ = write(STDERR_FILENO, line, line.count)
         _ = CredentialStream.set(.refusal, on: descriptor)
         var left = RefusalBytes.count

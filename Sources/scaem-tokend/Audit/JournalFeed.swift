@@ -321,7 +321,7 @@ final class JournalFeed: @unchecked Sendable {
             case .warn(let lag):
                 logger.report(.warning, .journalLags, "the journal lags behind the audit", ["records": "\(lag)"])
             case .caughtUp:
-                logger.report(.notice, .journalTakes, "the journal has caught up with the audit")
+                logger.report(.notice, .journalCaughtUp, "the journal has caught up with the audit")
             case nil: break
             }
         }

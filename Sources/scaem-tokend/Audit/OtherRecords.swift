@@ -80,8 +80,9 @@ final class OtherRecords: Sendable {
             if !Journal.isPresent || Journal.send(fields) != 0 { logger.notice("\(fields.first?.value ?? "")") }
         }
         if taken.dropped > 0 {
-            logger.warning(
-                "refusals and alarms were not recorded: too many at once", metadata: ["count": "\(taken.dropped)"])
+            logger.report(
+                .warning, .refusalsUnrecorded, "refusals and alarms were not recorded, for there were too many at once",
+                ["count": "\(taken.dropped)"])
         }
     }
 }

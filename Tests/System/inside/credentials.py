@@ -7,6 +7,7 @@ import re
 import sqlite3
 
 from checks import eventually, journal, main, prop, run
+from tokend import records
 
 DAEMON = "scaem-tokend.service"
 # In the state directory: the one place where the daemon may remove it again.
@@ -105,6 +106,17 @@ def check_what_the_configuration_does_not_name_does_not_start():
     assert audit("stranger.service") == []
     refused = eventually(lambda: journal("SCAEM_OUTCOME=refused", "SCAEM_PRINCIPAL=unit:stranger.service"), 20, "its record")
     assert refused[0]["SCAEM_REASON"] == "permission_denied" and refused[0]["SCAEM_PEER_UID"] == "0", refused
+
+
+def check_the_refusal_is_a_record_that_the_catalog_explains():
+    (entry,) = records("credentialRefused", "SCAEM_UNIT=stranger.service")
+    assert entry["SCAEM_CREDENTIAL"] == "token" and entry["SCAEM_UID"] == "0" and entry["PRIORITY"] == "4", entry
+    assert "stranger.service, token: no [[credential]]" in entry["MESSAGE"], entry
+    run("journalctl", "--update-catalog")
+    explained = run("journalctl", "-x", f"MESSAGE_ID={entry['MESSAGE_ID']}", "SCAEM_UNIT=stranger.service")
+    assert "LoadCredential=token with the daemon's socket" in explained, explained
+    given = records("credentialGiven", "SCAEM_UNIT=web.service")
+    assert given and all(entry["PRIORITY"] == "6" for entry in given)
 
 
 def check_a_reload_names_more():

@@ -64,7 +64,7 @@ def check_a_damaged_database_starts_once():
 def check_the_catalog_explains_it():
     run("journalctl", "--update-catalog")
     text = run("journalctl", "-x", "-u", SERVICE)
-    assert "put a backup in\n" in text.replace("░░ ", ""), text[-3000:]
+    assert "put a backup in its place\n" in text.replace("░░ ", ""), text[-3000:]
 
 
 def check_after_the_repair_one_start_brings_all_back():

@@ -3,11 +3,12 @@
 
 import subprocess
 
-from checks import journal, main, prop, run
-from tokend import SERVICE, call, configure, main_pid, records, state, status_text
+from checks import eventually, journal, main, prop, run
+from tokend import SERVICE, call, configure, drop_in, main_pid, records, state, status_text, switched
 
 run("systemctl", "start", "scaem-tokend.socket")
 configure("[tokens]\nttl_seconds_default = 3600\n")
+drop_in("[Service]\nEnvironment=LD_PRELOAD=/test/freeze.so\n")
 run("systemctl", "start", SERVICE)
 pid = main_pid()
 names = iter(f"app-{number}" for number in range(100))
@@ -71,11 +72,29 @@ def check_what_needs_a_restart_says_so():
     assert "config.toml" not in status_text(), status_text()
 
 
-def check_the_unit_was_reloading_meanwhile():
-    """systemd saw RELOADING=1 and the READY=1 that ended it: it waits for no more."""
-    assert prop(SERVICE, "ActiveState") == "active" and prop(SERVICE, "SubState") == "running"
-    assert prop(SERVICE, "Job") == "" or prop(SERVICE, "Job") == "0"
-    assert prop(SERVICE, "NRestarts") == "0"
+def check_systemctl_waits_until_it_is_in_force():
+    configure("[tokens]\nttl_seconds_default = 1200\n")
+    with switched("slow-reload"):
+        reload = subprocess.Popen(["systemctl", "reload", SERVICE])
+        eventually(lambda: state() == "reloading", what="the reload")
+        assert call("ping") == {}, "callers are served meanwhile"
+        assert reload.poll() is None
+    assert reload.wait(30) == 0
+    assert lifetime() == 1200
+    assert state() == "active"
+
+
+def check_the_daemon_itself_announces_a_reload():
+    """No command of systemd's is at work here: only RELOADING=1 makes the unit "reloading", only READY=1 ends that."""
+    configure("[tokens]\nttl_seconds_default = 1800\n")
+    with switched("slow-reload"):
+        run("systemctl", "kill", "--kill-whom=main", "-s", "HUP", SERVICE)
+        eventually(lambda: state() == "reloading", what="RELOADING=1")
+        assert prop(SERVICE, "ControlPID") == "0"
+    eventually(lambda: state() == "active", what="READY=1")
+    assert lifetime() == 1800
+    # Neither was a start in disguise.
+    assert main_pid() == pid and prop(SERVICE, "NRestarts") == "0"
 
 
 main(globals())

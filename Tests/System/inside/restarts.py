@@ -10,13 +10,14 @@ from checks import eventually, main, run
 from tokend import SERVICE, SOCKET, call, main_pid, records
 from wire import request
 
-CALLERS, CONNECTORS, RESTARTS, KILLS = 64, 4, 10, 3
+CALLERS, CONNECTORS, TOOLS, RESTARTS, KILLS = 64, 4, 2, 10, 3
 
 stop = threading.Event()
 problems = []
 rotations = [0] * CALLERS
 broken = [0] * CALLERS
 connects = [0] * CONNECTORS
+tools = [0] * TOOLS
 last = [None] * CALLERS
 
 
@@ -92,12 +93,25 @@ def connect_all_the_time(number):
             note(f"a new connection: {problem!r}")
 
 
+def use_the_tool_all_the_time(number):
+    """scaem-token tries again by itself what is safe to try again: whoever runs it sees no break at all."""
+    commands = [["introspect", "/run/kept.token"], ["list", "--application", "kept"], ["ping"]]
+    while not stop.is_set():
+        for command in commands:
+            done = run("scaem-token", "--format", "json", *command, check=False)
+            if done.returncode != 0:
+                note(f"scaem-token {command[0]}: {done.returncode} {done.stderr}")
+            tools[number] += 1
+
+
 run("systemctl", "start", "scaem-tokend.socket")
 run("systemctl", "start", SERVICE)
+run("scaem-token", "register", "P", "--application", "kept", "--output", "/run/kept.token")
 for number in range(CALLERS):
     call("register", application=f"app-{number}", project_code="P")
 threads = [threading.Thread(target=rotate_all_the_time, args=(number,), daemon=True) for number in range(CALLERS)]
 threads += [threading.Thread(target=connect_all_the_time, args=(number,), daemon=True) for number in range(CONNECTORS)]
+threads += [threading.Thread(target=use_the_tool_all_the_time, args=(number,), daemon=True) for number in range(TOOLS)]
 for thread in threads:
     thread.start()
 eventually(lambda: min(rotations) > 0, 60, "a rotation of every caller")
@@ -125,7 +139,7 @@ def check_they_all_went_on():
         thread.join(60)
         assert not thread.is_alive()
     assert min(broken) >= 1, "a caller that never saw a break: was anything restarted?"
-    assert min(connects) > RESTARTS
+    assert min(connects) > RESTARTS and min(tools) > RESTARTS
 
 
 def check_nobody_was_refused_and_nothing_was_lost():

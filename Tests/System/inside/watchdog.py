@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The watchdog, with one part of the daemon standing still at a time."""
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -78,6 +79,28 @@ def check_a_slow_disk_is_not_a_stuck_writer():
     assert main_pid() == pid and len(watchdog_messages()) == timeouts
     assert records("slowDisk")
     eventually(lambda: "wait for the disk" not in status_text(), what="an end of the status")
+
+
+def check_a_disk_that_is_slow_beyond_the_bound_is_a_stuck_writer():
+    """Its own five minutes (WatchdogRule.slowDiskMilliseconds), of a clock that is ahead."""
+    call("register", application="beyond", project_code="P")
+    pid, timeouts = main_pid(), len(watchdog_messages())
+
+    def rotate():
+        with contextlib.suppress(Exception):  # the daemon is killed under it
+            call("rotate", 60.0, application="beyond", project_code="P")
+
+    rotating = threading.Thread(target=rotate)
+    with switched("slow-disk"):
+        rotating.start()
+        eventually(lambda: "wait for the disk" in status_text(), what="the slow disk")
+        assert len(watchdog_messages()) == timeouts
+        with switched("later"):
+            eventually(lambda: len(watchdog_messages()) > timeouts, 30, "the watchdog's end")
+    rotating.join(60)
+    eventually(lambda: state() == "active" and main_pid() not in (0, pid), 30, "the next start")
+    assert call("ping") == {}
+    assert len(records("partStuck", "SCAEM_PART=writer")) == 2
 
 
 def check_a_long_start_gets_its_time():
