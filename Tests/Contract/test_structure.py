@@ -152,8 +152,8 @@ def test_the_readme_says_how_to_begin():
 
 
 def test_versions_agree():
-    source = (SOURCES / "scaem-tokend" / "Version.swift").read_text()
-    version = re.search(r'programVersion = "(\d+\.\d+\.\d+)"', source)[1]
+    source = (SOURCES / "TokenRPC" / "Version.swift").read_text()
+    version = re.search(r'programVersion: String = "(\d+\.\d+\.\d+)"', source)[1]
 
     changelog = ROOT / "CHANGELOG.md"
     if changelog.exists():
