@@ -8,7 +8,7 @@ import pytest
 from boot import HERE, INSIDE
 from installed import ROOT, boot_installed, checks_of
 
-SCRIPTS = ["service", "reload", "failure", "logs", "watchdog", "restarts"]
+SCRIPTS = ["service", "reload", "failure", "logs", "watchdog", "restarts", "rotate"]
 LIMIT_SECONDS = 300
 
 
