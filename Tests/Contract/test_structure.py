@@ -166,6 +166,9 @@ def test_versions_agree():
         said = re.findall(r"(?:scaem-tokend?[ _v]*|from:\s*\"|exact:\s*\")(\d+\.\d+\.\d+)", readme.read_text())
         assert set(said) <= {version}, "README.md's versions and Version.swift"
 
+    package = re.match(r"scaem-tokend \((.*)-\d+\) ", (ROOT / "debian" / "changelog").read_text())
+    assert package[1] == version, "debian/changelog's newest version and Version.swift"
+
 
 def test_every_task_is_in_the_help():
     text = (ROOT / "Makefile").read_text()
