@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench soak build install clean
+.PHONY: help demo test check format bench soak build install deb clean
 
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
@@ -60,6 +60,10 @@ build: ## release builds: .build/release/scaem-tokend and .build-client/release/
 
 install: ## installs what `make build` made, under DESTDIR and prefix (/usr/local)
 	scripts/install "$(INSTALL)" "$(DESTDIR)" "$(prefix)" "$(bindir)" "$(daemon)" "$(client)"
+
+deb: $(if $(binaries),,build) ## a Debian package in .build-deb, looked at by lintian
+	scripts/ensure-packages deb
+	scripts/deb "$(daemon)" "$(client)"
 
 clean: ## removes every folder that was built into
 	rm -rf .build .build-*

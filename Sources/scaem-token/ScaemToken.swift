@@ -10,6 +10,7 @@
 //
 // It must start in a millisecond and need no library but libc's: no Foundation, no argument parser's package.
 import Glibc
+import TokenRPC
 
 @main
 enum ScaemToken {
@@ -29,7 +30,7 @@ enum ScaemToken {
                 try StandardOutput.write(text: command.map(Help.text(of:)) ?? Help.overview)
                 return .success
             case .version:
-                try StandardOutput.write(text: "scaem-token \(Version.text)\n")
+                try StandardOutput.write(text: "scaem-token \(programVersion)\n")
                 return .success
             case .run(let invocation):
                 return try invocation.command.run(try Session(invocation))
@@ -51,9 +52,4 @@ enum ScaemToken {
         }
         return arguments
     }
-}
-
-/// The version that `--version` gives.
-enum Version {
-    static let text = "0.1.0"
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TokenRPC
 import TokenServer
 import TokenStore
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import TokenRPC
 
 /// scaem-tokend(8): owns the token database of this host and serves it over a Unix socket.
 ///

@@ -4,6 +4,7 @@ import Glibc
 import Logging
 import Systemd
 import TokenModel
+import TokenRPC
 import TokenServer
 import TokenStore
 

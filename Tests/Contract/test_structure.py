@@ -152,8 +152,8 @@ def test_the_readme_says_how_to_begin():
 
 
 def test_versions_agree():
-    source = (SOURCES / "scaem-tokend" / "Version.swift").read_text()
-    version = re.search(r'programVersion = "(\d+\.\d+\.\d+)"', source)[1]
+    source = (SOURCES / "TokenRPC" / "Version.swift").read_text()
+    version = re.search(r'programVersion: String = "(\d+\.\d+\.\d+)"', source)[1]
 
     changelog = ROOT / "CHANGELOG.md"
     if changelog.exists():
@@ -165,6 +165,9 @@ def test_versions_agree():
     if readme.exists():
         said = re.findall(r"(?:scaem-tokend?[ _v]*|from:\s*\"|exact:\s*\")(\d+\.\d+\.\d+)", readme.read_text())
         assert set(said) <= {version}, "README.md's versions and Version.swift"
+
+    package = re.match(r"scaem-tokend \((.*)-\d+\) ", (ROOT / "debian" / "changelog").read_text())
+    assert package[1] == version, "debian/changelog's newest version and Version.swift"
 
 
 def test_every_task_is_in_the_help():

@@ -7,7 +7,7 @@ import pytest
 from boot import INSIDE
 from installed import ROOT, boot_installed, checks_of, shim
 
-SCRIPTS = ["service", "reload", "failure", "logs", "watchdog", "restarts"]
+SCRIPTS = ["service", "reload", "failure", "logs", "watchdog", "restarts", "rotate"]
 LIMIT_SECONDS = 300
 
 
