@@ -40,7 +40,7 @@ check: ## format, imports, structure, scripts and links, without running the tes
 format: ## formats the Swift sources in place
 	swift format --in-place --recursive Sources Tests Package.swift
 
-bench: ## speed beside Redis, in one run (BENCH_SECONDS=3 BENCH_ROUNDS=3 BENCH_TOKENS=100000 BENCH_POSTGRESQL=no)
+bench: ## speed beside Redis and PostgreSQL, growth, client, profiles, in one run; scripts/bench says what BENCH_... do
 	scripts/bench
 
 guard-update: ## counts anew what a request costs, for Tests/Guard: after a change that costs more with good reason
