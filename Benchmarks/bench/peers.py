@@ -85,7 +85,7 @@ class Peers:
         self.daemon.start()
         note(f"issuing {TOKENS:,} tokens")
         filled = self.daemon.fill(TOKENS)
-        facts["issued while filling"] = f"{filled['requests_per_second']:,.0f}/s (16 × 16, durable, with audit)"
+        facts["issued while filling"] = f"{filled['requests_per_second']:,.0f}/s (32 × 32, durable, with audit)"
         self.daemon.stop()
         ready = self.daemon.start()
         facts["started again"] = (

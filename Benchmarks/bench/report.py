@@ -71,11 +71,11 @@ def beside_peers(report, results):
 def by_tokens(report, rows):
     report.heading("With more tokens")
     report.table(
-        ["tokens", "registered a second", "ready in ms", "MB resident", "after the load", "introspect a second, 16 × 1",
+        ["tokens", "registered a second, 32 × 32", "ready in ms", "MB resident", "after the load", "introspect a second, 16 × 1",
          "rotate a second, 16 × 1", "database and log MB"],
         [[number(row["tokens"]), number(row["register_rate"]), number(row["ready_ms"]), number(row["resident_megabytes"]),
           number(row["resident_megabytes_after_load"]), number(row["introspect_rate"]), number(row["rotate_rate"]),
-          number(row["database_megabytes"])] for row in rows])
+          f"{row['database_megabytes']:,.1f}"] for row in rows])
     last, speed = rows[-1], growth.of_its_speed(rows)
     size = f"{last['tokens']:,} tokens"
     report.floor(f"ready with {size}", last["ready_ms"], growth.READY_MS, is_ceiling=True, unit=" ms")
@@ -95,7 +95,7 @@ def by_rotations(report, ages):
          "MB resident", "database and log MB"],
         [[f"after {row['rotations']:,} rotations", number(row["rotate_rate"]), number(row["p999_us"]),
           f"{row['longest_gap_us'] / 1e3:.1f}", number(row["introspect_rate"]), number(row["resident_megabytes"]),
-          number(row["database_megabytes"])] for row in (first, ages["rows"][len(ages["rows"]) // 2], last)])
+          f"{row['database_megabytes']:,.1f}"] for row in (first, ages["rows"][len(ages["rows"]) // 2], last)])
     report.say("", f"The audit was held to {ages['audit_rows_max']:,} rows (`audit.rows_max`), so all but the last were "
                    f"pruned on the way. A start took {ages['ready_ms_new']:,.0f} ms when the database was new, "
                    f"{ages['ready_ms_old']:,.0f} ms at the end.")

@@ -145,8 +145,11 @@ class Daemon:
             fail(f"{self.name} ended with status {self.server.process.returncode}: {self.server.tail()}")
 
     def fill(self, tokens):
-        """Registers applications until there are so many tokens; what the load generator says of it."""
-        return self.load("register", 16, 16, items=tokens, projects=PROJECTS, write=self.tokens)
+        """Registers applications until there are so many tokens; what the load generator says of it.
+
+        So many ask at once that each commit is as full as it may be.
+        """
+        return self.load("register", 32, 32, items=tokens, projects=PROJECTS, write=self.tokens)
 
     def status(self):
         return call(self.load.path, "status")
