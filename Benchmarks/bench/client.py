@@ -31,7 +31,9 @@ def measure(stack, programs, client, sockets, data):
         "/bin/true": ("/bin/true",),
         "scaem-token ping": (str(client), "ping"),
         "scaem-token introspect": (str(client), "introspect", str(token)),
-        "scaem-token rotate": (str(client), "rotate", "P1", "--output", str(token)),
+        "scaem-token rotate": (str(client), "rotate", "P1"),
+        # This one also syncs the file and its folder.
+        "scaem-token rotate --output": (str(client), "rotate", "P1", "--output", str(token)),
     }
     rounds = [{name: hyperfine(environment, *command) for name, command in commands.items()} for _ in range(ROUNDS)]
     daemon.stop()
