@@ -11,8 +11,8 @@ from .settings import ROUNDS, SECONDS, note
 
 TOKENS = 10_000
 
-# Where journald and the daemon are alone: a /run of their own, and a journal on the bench's disk. The limit on records is
-# lifted as the daemon's unit does it.
+# Where journald and the daemon are alone: a /run of their own, and a journal on the bench's disk. The limit on
+# records is lifted as the daemon's unit does it.
 WITH_JOURNAL = """
 mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/journal /run/systemd/journald.conf.d "$0"

@@ -7,7 +7,8 @@ from .servers import Daemon
 from .settings import LONG, PROJECTS, ROUNDS, SECONDS, fail, note
 
 SIZES = (1_000, 100_000, 1_000_000)
-# Floors of the largest size: it is ready within these milliseconds, in these megabytes, at this part of the smallest's speed.
+# Floors of the largest size: it is ready within these milliseconds, in these megabytes, at this part of the
+# smallest's speed.
 READY_MS, RESIDENT_MEGABYTES, OF_ITS_SPEED = 1_000, 200, 0.9
 
 ROTATIONS = 10_000_000 if LONG else 1_000_000

@@ -125,7 +125,8 @@ class Peers:
 
     def rotate(self, shape, **options):
         sides = {
-            OURS: partial(self.ours, "rotate", *shape, tokens=self.tokens, write=self.tokens, seconds=SECONDS, **options),
+            OURS: partial(self.ours, "rotate", *shape, tokens=self.tokens, write=self.tokens, seconds=SECONDS,
+                          **options),
             SET: partial(self.writes, "set", *shape, tokens=self.keys, seconds=SECONDS, **options),
         }
         if self.postgresql and shape in POSTGRESQL_SHAPES and not options:

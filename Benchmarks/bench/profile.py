@@ -17,7 +17,7 @@ def profiled(peers, work, connections, in_flight):
     data = FOLDER / "perf.data"
     recorded = subprocess.run(
         ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "-p", str(peers.daemon.server.process.pid), "-o",
-         str(data), "sleep", str(SECONDS)], capture_output=True, text=True)
+         str(data), "sleep", str(SECONDS)], capture_output=True, text=True, timeout=60)
     Load.result(load)
     if recorded.returncode:
         note(f"perf cannot record here: {recorded.stderr.strip()}")

@@ -42,8 +42,8 @@ def number(value):
 def beside_peers(report, results):
     report.heading("Beside its peers")
     report.say(
-        "Each figure is the median of the rounds, the slowest is the slowest of all. *ours ÷ theirs* is the median of the",
-        "rounds' ratios of requests a second, whose sides were measured right after each other.", "")
+        "Each figure is the median of the rounds, the slowest is the slowest of all. *ours ÷ theirs* is the median of",
+        "the rounds' ratios of requests a second, whose sides were measured right after each other.", "")
     rows = []
     for row, sides in results.rows.items():
         work, (connections, in_flight) = row
@@ -71,10 +71,10 @@ def beside_peers(report, results):
 def by_tokens(report, rows):
     report.heading("With more tokens")
     report.table(
-        ["tokens", "registered a second, 32 × 32", "ready in ms", "MB resident", "after the load", "introspect a second, 16 × 1",
-         "rotate a second, 16 × 1", "database and log MB"],
-        [[number(row["tokens"]), number(row["register_rate"]), number(row["ready_ms"]), number(row["resident_megabytes"]),
-          number(row["resident_megabytes_after_load"]), number(row["introspect_rate"]), number(row["rotate_rate"]),
+        ["tokens", "registered a second, 32 × 32", "ready in ms", "MB resident", "after the load",
+         "introspect a second, 16 × 1", "rotate a second, 16 × 1", "database and log MB"],
+        [[*(number(row[key]) for key in ("tokens", "register_rate", "ready_ms", "resident_megabytes",
+                                          "resident_megabytes_after_load", "introspect_rate", "rotate_rate")),
           f"{row['database_megabytes']:,.1f}"] for row in rows])
     last, speed = rows[-1], growth.of_its_speed(rows)
     size = f"{last['tokens']:,} tokens"
@@ -83,8 +83,7 @@ def by_tokens(report, rows):
                  unit=" MB")
     report.floor(f"introspect with {size}, of its speed with {rows[0]['tokens']:,}", speed, growth.OF_ITS_SPEED)
     report.say("", f"introspect with {size} is {speed:.2f} × as fast as with {rows[0]['tokens']:,} (floor "
-                   f"{growth.OF_ITS_SPEED}); ready within {growth.READY_MS:,} ms and {growth.RESIDENT_MEGABYTES} MB are "
-                   "the other floors.")
+                   f"{growth.OF_ITS_SPEED}); the others are {growth.READY_MS:,} ms and {growth.RESIDENT_MEGABYTES} MB.")
 
 
 def by_rotations(report, ages):
@@ -96,8 +95,8 @@ def by_rotations(report, ages):
         [[f"after {row['rotations']:,} rotations", number(row["rotate_rate"]), number(row["p999_us"]),
           f"{row['longest_gap_us'] / 1e3:.1f}", number(row["introspect_rate"]), number(row["resident_megabytes"]),
           f"{row['database_megabytes']:,.1f}"] for row in (first, ages["rows"][len(ages["rows"]) // 2], last)])
-    report.say("", f"The audit was held to {ages['audit_rows_max']:,} rows (`audit.rows_max`), so all but the last were "
-                   f"pruned on the way. A start took {ages['ready_ms_new']:,.0f} ms when the database was new, "
+    report.say("", f"The audit was held to {ages['audit_rows_max']:,} rows (`audit.rows_max`), so all but the last "
+                   f"were pruned on the way. A start took {ages['ready_ms_new']:,.0f} ms when the database was new, "
                    f"{ages['ready_ms_old']:,.0f} ms at the end.")
 
 

@@ -91,8 +91,8 @@ def answers_ping(path):
 class Load:
     """The load generator against one socket."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, server=None):
+        self.path, self.server = path, server
 
     def start(self, work, connections=1, in_flight=1, **options):
         command = [FOLDER / "loadgen", "--socket", self.path, "--work", work, "--connections", connections,
@@ -171,8 +171,8 @@ def redis(stack, name, sockets, data, *settings):
     # Debian's redis-tools, which starts no service, holds the server's program under this other name.
     program = shutil.which("redis-server") or "/usr/bin/redis-check-rdb"
     command = ["redis-server", "--port", "0", "--unixsocket", path, "--dir", data / name, "--save", "", *settings]
-    Server(stack, name, command, executable=program).wait_for("socket", accepts(path))
-    return Load(path)
+    server = Server(stack, name, command, executable=program).wait_for("socket", accepts(path))
+    return Load(path, server)
 
 
 def redis_version(load):

@@ -22,7 +22,7 @@ POSTGRESQL = is_on("BENCH_POSTGRESQL", "yes")
 STRICT = is_on("BENCH_STRICT", "no")
 LONG = is_on("BENCH_LONG", "no")
 KEEP = is_on("BENCH_KEEP", "no")
-PARTS = os.environ.get("BENCH_PARTS", "guard peers growth age client audit").split()
+PARTS = os.environ.get("BENCH_PARTS", "guard faults peers growth age client audit").split()
 
 
 def fail(sentence):

@@ -1,5 +1,5 @@
-// Counts what a process allocates and syncs, into a file that it shares with who watches; and holds its syncs back while
-// it is told to. Preloaded into the daemon by guard.py, which says what the numbers mean (struct.Struct FIELDS there).
+// Counts what a process allocates and syncs, into a file that it shares with who watches; and holds its syncs back
+// while it is told to. Preloaded into the daemon by guard.py, whose Counters.FIELDS are the same four numbers.
 
 #define _GNU_SOURCE 1
 #include <dlfcn.h>

@@ -2,7 +2,7 @@
 """Counts what a request costs the daemon, and holds it against the committed figures.
 
     guard.py check FOLDER      status 1 where a figure is more than a tenth above the committed one
-    guard.py update FOLDER     writes what FOLDER's daemon costs to figures.json (make guard-update does, for both builds)
+    guard.py update FOLDER     writes what FOLDER's daemon costs to figures.json; make guard-update does for both builds
 
 FOLDER holds scaem-tokend and is called like its build, debug or release: each has figures of its own. What is counted
 does not depend on how busy the machine is: system calls (strace), allocations (a preloaded library), instructions
@@ -81,7 +81,7 @@ def wait_until(what, is_so, process):
 
 
 class Bench:
-    """A folder with the load generator, the shim and a daemon without the debug information that valgrind cannot read."""
+    """The load generator, the shim, and a daemon without the debug information that valgrind cannot read."""
 
     def __init__(self, stack, programs):
         self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guard-")))
@@ -111,8 +111,9 @@ class Bench:
 
     def load(self, work, in_flight, count):
         tokens = ["--tokens", self.folder / "tokens"] if work != "unknown" else ["--items", TOKENS]
-        run(self.folder / "loadgen", "--socket", self.socket, "--work", work, "--in-flight", in_flight, "--count", count,
-            "--seconds", 100, *tokens, *(["--write", self.folder / "tokens"] if work == "rotate" else []))
+        written = ["--write", self.folder / "tokens"] if work == "rotate" else []
+        run(self.folder / "loadgen", "--socket", self.socket, "--work", work, "--in-flight", in_flight,
+            "--count", count, "--seconds", 100, *tokens, *written)
 
     @contextlib.contextmanager
     def daemon(self, *wrapper, **environment):
@@ -124,8 +125,8 @@ class Bench:
                 hide = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
                 command = ["unshare", "--mount", "sh", "-c", hide, JOURNAL, *command]
             log = (self.folder / "log").open("wb")
-            process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                       env={**os.environ, **environment})
+            process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log, env={**os.environ, **environment})
             try:
                 wait_until("an answer", self.answers, process)
                 run(self.folder / "loadgen", "--socket", self.socket, "--work", "register", "--items", TOKENS,

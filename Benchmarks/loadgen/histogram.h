@@ -1,8 +1,8 @@
 #pragma once
-// Latencies in log-linear buckets: the scheme of HdrHistogram at three significant digits (Debian 12 has no C library of
-// it). Each power of two is cut into 1,024 equal parts, so that what is read out, a bucket's upper end, is at most 0.1 %
-// above what was measured; the slowest is kept exactly. Recording is an addition, without a branch on the size of the
-// table: it holds every 64-bit number of nanoseconds.
+// Latencies in log-linear buckets: the scheme of HdrHistogram at three significant digits (Debian 12 has no C library
+// of it). Each power of two is cut into 1,024 equal parts, so that what is read out, a bucket's upper end, is at most
+// 0.1 % above what was measured; the slowest is kept exactly. Recording is an addition, without a branch on the size
+// of the table: it holds every 64-bit number of nanoseconds.
 
 #include <stdint.h>
 

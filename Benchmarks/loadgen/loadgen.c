@@ -3,10 +3,10 @@
 // that is quick and wrong ends the run with status 1. Nothing is allocated a request. It stops by itself, after a time
 // or a number of requests, and prints one line of JSON.
 //
-// Closed loop: a connection sends its next request when one is answered. Open loop (--rate): requests fall due at a fixed
-// rate, turn by turn on the connections, whatever the server does, and a delay counts from when its request was due, not
-// from when it could be sent; so a server that stands still is charged for all who would have asked meanwhile. All that
-// fell due is sent and counted, however late.
+// Closed loop: a connection sends its next request when one is answered. Open loop (--rate): requests fall due at a
+// fixed rate, turn by turn on the connections, whatever the server does, and a delay counts from when its request was
+// due, not from when it could be sent; so a server that stands still is charged for all who would have asked
+// meanwhile. All that fell due is sent and counted, however late.
 //
 // An item is a token: number i belongs to application i / projects, project i % projects. What a connection works on
 // is its own (items or, for `register`, applications that are its number modulo C), so that rotates never collide.
@@ -160,8 +160,8 @@ static int open_connection(void) {
     return fd;
 }
 
-/// Sends what has fallen due, in the order of the due times. What finds its connection's window full waits for an answer
-/// there, and its time runs.
+/// Sends what has fallen due, in the order of the due times. What finds its connection's window full waits for an
+/// answer there, and its time runs.
 static void send_due(int epoll, uint64_t now) {
     for (uint64_t due; (due = due_time(fell_due)) <= now && due < ends;) {
         struct connection *c = &connections[fell_due++ % options.connections];

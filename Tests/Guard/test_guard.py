@@ -1,5 +1,5 @@
-"""What a request costs, counted and held against Benchmarks/guard/figures.json; no figure depends on how fast or how busy
-the machine is. Where one has grown for a good reason: `make guard-update`, and the reason in the commit.
+"""What a request costs, counted and held against Benchmarks/guard/figures.json; no figure depends on how fast or how
+busy the machine is. Where one has grown for a good reason: `make guard-update`, and the reason in the commit.
 """
 
 import os

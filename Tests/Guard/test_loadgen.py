@@ -1,4 +1,4 @@
-"""The load generator: it sees a wrong answer, and its open loop charges a server for the time in which it stands still."""
+"""The load generator sees a wrong answer, and its open loop charges a server for the time in which it stands still."""
 
 import json
 import os
