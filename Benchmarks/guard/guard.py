@@ -235,10 +235,8 @@ def committed(programs):
     return json.loads(FIGURES.read_text())[build(programs)]
 
 
-def has_grown(what, now, figure):
-    """By more than a tenth; allocations are the same in every run, so one more a request is too many, however many."""
-    grace = min(figure / 10, 0.5) if what.startswith("allocations") else figure / 10
-    return now > figure + grace + SLACK
+def has_grown(now, figure):
+    return now > figure * 1.1 + SLACK
 
 
 def compare(measured, figures):
@@ -250,7 +248,7 @@ def compare(measured, figures):
             line = f"{name}: {what}: {now:,.10g}, committed {figure:,.10g}" if figure is not None else (
                 f"{name}: {what}: {now:,.10g}, and no figure is committed")
             lines.append(line)
-            if figure is None or has_grown(what, now, figure):
+            if figure is None or has_grown(now, figure):
                 grown.append(line)
     return lines, grown
 
