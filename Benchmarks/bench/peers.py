@@ -192,3 +192,14 @@ def longest_stall(peers, facts):
         f"{done['longest_gap_us'] / 1e3:.1f} ms without any answer; p99.9 {done['p999_us'] / 1e3:.1f} ms, the slowest "
         f"{done['max_us'] / 1e3:.1f} ms; {done['requests']:,} rotations")
     return done
+
+
+def a_million_registered(peers, facts):
+    """New applications, each with its first token; they stay, so this comes last."""
+    count = 1_000_000
+    note(f"registering {count:,} applications")
+    done = peers.ours("register", 64, items=count, projects=1, prefix="million", seconds=3600)
+    facts[f"{count:,} new applications registered on 64 connections"] = (
+        f"{done['requests_per_second']:,.0f} a second, p99.9 {done['p999_us'] / 1e3:.1f} ms, the slowest "
+        f"{done['max_us'] / 1e3:.1f} ms; {peers.daemon.server.resident_megabytes():.0f} MB resident after it")
+    return done

@@ -232,7 +232,10 @@ def build(programs):
 
 
 def committed(programs):
-    return json.loads(FIGURES.read_text())[build(programs)]
+    figures = json.loads(FIGURES.read_text())
+    if build(programs) not in figures:
+        sys.exit(f"guard: {FIGURES.name} has no figures of a build called {build(programs)}")
+    return figures[build(programs)]
 
 
 def has_grown(now, figure):
@@ -254,13 +257,13 @@ def compare(measured, figures):
 
 
 def main(word, programs):
-    measured = measure(programs)
     if word == "update":
-        figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-        figures[build(programs)] = measured
+        figures = json.loads(FIGURES.read_text())
+        figures[build(programs)] = measure(programs)
         FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
         return 0
-    lines, grown = compare(measured, committed(programs))
+    figures = committed(programs)
+    lines, grown = compare(measure(programs), figures)
     print("\n".join(lines))
     for line in grown:
         print(f"guard: more than a tenth above: {line}", file=sys.stderr)
