@@ -11,7 +11,8 @@ SIZES = (1_000, 100_000, 1_000_000)
 # smallest's speed.
 READY_MS, RESIDENT_MEGABYTES, OF_ITS_SPEED = 1_000, 200, 0.9
 
-ROTATIONS = 10_000_000 if LONG else 1_000_000
+# More than the daemon remembers of ended tokens (a million), so that the end of that growth shows.
+ROTATIONS = 10_000_000 if LONG else 2_000_000
 STEPS = 20
 AGEING_TOKENS = 1_000
 # So that the audit is pruned in every run; in a long one as late as after the first tenth.
