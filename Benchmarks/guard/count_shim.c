@@ -1,5 +1,6 @@
-// Counts what a process allocates and syncs, into a file that it shares with who watches; and holds its syncs back
-// while it is told to. Preloaded into the daemon by guard.py, whose Counters.FIELDS are the same four numbers.
+// Counts what a process allocates and syncs, into a file that it shares with who watches; holds its syncs back while it
+// is told to; and stops CLOCK_BOOTTIME, by which the daemon does now and then what no request asked for: a run on a busy
+// machine takes longer, and must not count more. Preloaded by guard.py, whose Counters.FIELDS are the same four numbers.
 
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
@@ -63,6 +64,17 @@ int posix_memalign(void **result, size_t alignment, size_t size) {
     void *memory = aligned_alloc(alignment, size);
     if (!memory) return ENOMEM;
     *result = memory;
+    return 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static struct timespec boot;
+    static int (*volatile real)(clockid_t, struct timespec *);
+    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    if (clock != CLOCK_BOOTTIME) return real(clock, time);
+    // The daemon asks first while it has one thread.
+    if (boot.tv_sec == 0) real(clock, &boot);
+    *time = boot;
     return 0;
 }
 

@@ -92,6 +92,9 @@ class Bench:
         run(*strict, "-shared", "-fPIC", "-o", self.folder / "count_shim.so", HERE / "count_shim.c", "-ldl")
         self.tokend = self.folder / "scaem-tokend"
         run("strip", "--strip-debug", "-o", self.tokend, programs / "scaem-tokend")
+        self.counters = Counters(self.folder / "counters")
+        self.preload = {"LD_PRELOAD": str(self.folder / "count_shim.so"),
+                        "SCAEM_GUARD_COUNTERS": str(self.counters.path)}
         # One loop: so that what is asked later is also read later.
         (self.folder / "config.toml").write_text("[server]\nevent_loops = 1\n")
         (self.folder / "config.toml").chmod(0o644)
@@ -116,7 +119,7 @@ class Bench:
             "--count", count, "--seconds", 100, *tokens, *written)
 
     @contextlib.contextmanager
-    def daemon(self, *wrapper, **environment):
+    def daemon(self, *wrapper):
         """A fresh daemon with TOKENS tokens, warm; without a journal, whose feed would be counted too."""
         with tempfile.TemporaryDirectory(dir=self.folder) as state:
             command = [*wrapper, self.tokend, "serve", "--config", self.folder / "config.toml", "--socket", self.socket,
@@ -126,7 +129,7 @@ class Bench:
                 command = ["unshare", "--mount", "sh", "-c", hide, JOURNAL, *command]
             log = (self.folder / "log").open("wb")
             process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=log, env={**os.environ, **environment})
+                                       stderr=log, env={**os.environ, **self.preload})
             try:
                 wait_until("an answer", self.answers, process)
                 run(self.folder / "loadgen", "--socket", self.socket, "--work", "register", "--items", TOKENS,
@@ -142,9 +145,8 @@ class Bench:
 
 
 def allocations_and_syncs(bench, figures):
-    counters = Counters(bench.folder / "counters")
-    preload = {"LD_PRELOAD": str(bench.folder / "count_shim.so"), "SCAEM_GUARD_COUNTERS": str(counters.path)}
-    with bench.daemon(**preload) as process:
+    counters = bench.counters
+    with bench.daemon() as process:
         for name, (work, in_flight, count, _) in WORK.items():
             before = counters["allocations"]
             bench.load(work, in_flight, count)
@@ -152,7 +154,9 @@ def allocations_and_syncs(bench, figures):
         before = counters["syncs"]
         bench.load("rotate", 1, 200)
         figures["rotate"]["syncs a request"] = (counters["syncs"] - before) / 200
-        figures[f"{CROWD} rotations at once"] = {"syncs": syncs_of_a_crowd(bench, counters, process)}
+        # The least of three, for a checkpoint may come between, which the writer makes when it finds itself idle.
+        syncs = min(syncs_of_a_crowd(bench, counters, process) for _ in range(3))
+        figures[f"{CROWD} rotations at once"] = {"syncs": syncs}
 
 
 def syncs_of_a_crowd(bench, counters, process):
