@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench soak build install deb clean
+.PHONY: help demo test check format bench guard-update soak build install deb clean
 
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
@@ -23,7 +23,7 @@ client_flags := -c release --product scaem-token --scratch-path .build-client \
 	-Xswiftc -static-executable -Xswiftc -Osize -Xlinker --gc-sections -Xlinker -s
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## builds, then shows every step of a token's life with a daemon of its own, in a temporary folder
 	scripts/ensure-packages build
@@ -40,8 +40,15 @@ check: ## format, imports, structure, scripts and links, without running the tes
 format: ## formats the Swift sources in place
 	swift format --in-place --recursive Sources Tests Package.swift
 
-bench: ## speed beside Redis, in one run (BENCH_SECONDS=3 BENCH_ROUNDS=3 BENCH_TOKENS=100000 BENCH_POSTGRESQL=no)
+bench: ## speed beside Redis and PostgreSQL, growth, client, profiles, in one run; scripts/bench says what BENCH_... do
 	scripts/bench
+
+guard-update: ## counts anew what a request costs, for Tests/Guard: after a change that costs more with good reason
+	scripts/ensure-packages build test
+	swift build
+	Benchmarks/guard/guard.py update "$$(swift build --show-bin-path)"
+	swift build $(daemon_flags)
+	Benchmarks/guard/guard.py update "$$(swift build -c release --show-bin-path)"
 
 soak: ## the longer forms: an hour of random histories, the thread sanitizer, the speed with a million tokens
 	scripts/ensure-packages build test

@@ -1,9 +1,12 @@
 #pragma once
-// Latencies in log-linear buckets, 32 to each power of two, so an upper bound is at most 3.2 % above the truth.
+// Latencies in log-linear buckets: the scheme of HdrHistogram at three significant digits (Debian 12 has no C library
+// of it). Each power of two is cut into 1,024 equal parts, so that what is read out, a bucket's upper end, is at most
+// 0.1 % above what was measured; the slowest is kept exactly. Recording is an addition, without a branch on the size
+// of the table: it holds every 64-bit number of nanoseconds.
 
 #include <stdint.h>
 
-enum { SUB_BITS = 5, SUB = 1 << SUB_BITS, BUCKETS = (64 - SUB_BITS) * SUB };
+enum { SUB_BITS = 10, SUB = 1 << SUB_BITS, BUCKETS = (65 - SUB_BITS) * SUB };
 static uint64_t histogram[BUCKETS];
 static uint64_t slowest_ns;
 

@@ -1,7 +1,12 @@
-// A closed-loop load generator for one Unix stream socket: C connections, each with D requests in flight. One work
+// A load generator for one Unix stream socket: C connections, each with at most D requests in flight. One work
 // generator, small protocol adapters (this daemon's JSON lines, Redis, echo), and every answer is checked: a server
 // that is quick and wrong ends the run with status 1. Nothing is allocated a request. It stops by itself, after a time
 // or a number of requests, and prints one line of JSON.
+//
+// Closed loop: a connection sends its next request when one is answered. Open loop (--rate): requests fall due at a
+// fixed rate, turn by turn on the connections, whatever the server does, and a delay counts from when its request was
+// due, not from when it could be sent; so a server that stands still is charged for all who would have asked
+// meanwhile. All that fell due is sent and counted, however late.
 //
 // An item is a token: number i belongs to application i / projects, project i % projects. What a connection works on
 // is its own (items or, for `register`, applications that are its number modulo C), so that rotates never collide.
@@ -26,11 +31,15 @@
 #include "histogram.h"
 
 struct options options = {
-    .connections = 1, .in_flight = 1, .projects = 4, .warmup_seconds = 0.3, .seed = 20250524};
+    .connections = 1, .in_flight = 1, .projects = 4, .prefix = "bench", .warmup_seconds = 0.3, .seed = 20250524};
 
 static struct connection *connections;
 static uint64_t composed, answered, counted;
 static bool counting, stopping;
+// When counting began and ends. With a rate it is the due times that must lie between these.
+static uint64_t started, counts_from, ends;
+static uint64_t last_answer, longest_gap_ns;
+static uint64_t fell_due;  // with a rate: requests so far
 
 void fail(const char *format, ...) {
     va_list arguments;
@@ -54,14 +63,33 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/// Writes one request into the connection's buffer, unless the work is over.
+/// When the n-th request of all falls due.
+static uint64_t due_time(uint64_t n) { return started + (uint64_t)((double)n * 1e9 / options.rate); }
+
+/// Writes one request into the connection's buffer, unless there is none to send.
 static void compose(struct connection *c, uint64_t now) {
-    uint64_t item;
-    if (stopping || (options.count && composed >= options.count) || !next_item(c, &item)) return;
+    uint64_t since = now;
+    if (options.rate > 0) {
+        if (c->taken == c->due) return;
+        since = due_time(c->taken++ * options.connections + c->number);
+    } else if (stopping) {
+        return;
+    }
+    struct pending *p = &c->pending[(c->head + c->waiting) % options.in_flight];
+    *p = (struct pending){.since_ns = since, .id = c->next_id};
+    if ((options.count && composed >= options.count) || !next_item(c, p)) return;
     composed++;
-    struct pending *p = &c->pending[(c->head + c->waiting++) % options.in_flight];
-    *p = (struct pending){.sent_ns = now, .item = item, .id = c->next_id++};
-    c->out_end = (size_t)(put_request(c->out + c->out_end, p->id, item) - c->out);
+    c->next_id++;
+    c->waiting++;
+    c->out_end = (size_t)(put_request(c->out + c->out_end, p) - c->out);
+}
+
+static void count_answer(const struct pending *p, uint64_t now) {
+    if (options.rate > 0 ? p->since_ns < counts_from || p->since_ns >= ends : !counting) return;
+    counted++;
+    record(now - p->since_ns);
+    if (last_answer && now - last_answer > longest_gap_ns) longest_gap_ns = now - last_answer;
+    last_answer = now;
 }
 
 // ---- The loop
@@ -109,10 +137,7 @@ static void serve(struct connection *c, int epoll) {
         if (size == 0) break;
         start += size;
         answered++;
-        if (counting) {
-            counted++;
-            record(now - p->sent_ns);
-        }
+        count_answer(p, now);
         c->head = (c->head + 1) % options.in_flight;
         c->waiting--;
         compose(c, now);
@@ -135,7 +160,34 @@ static int open_connection(void) {
     return fd;
 }
 
-static void run(void) {
+/// Sends what has fallen due, in the order of the due times. What finds its connection's window full waits for an
+/// answer there, and its time runs.
+static void send_due(int epoll, uint64_t now) {
+    for (uint64_t due; (due = due_time(fell_due)) <= now && due < ends;) {
+        struct connection *c = &connections[fell_due++ % options.connections];
+        c->due++;
+        if (c->waiting == options.in_flight) continue;
+        compact_output(c);
+        compose(c, now);
+        flush(c, epoll);
+    }
+}
+
+/// Waits for answers, with a rate until the next request falls due at most.
+static int wait_for_events(int epoll, struct epoll_event *events) {
+    struct timespec limit = {.tv_nsec = 100000000};
+    uint64_t due;
+    if (options.rate > 0 && (due = due_time(fell_due)) < ends) {
+        uint64_t now = now_ns();
+        uint64_t left = due > now ? due - now : 0;
+        if (left < (uint64_t)limit.tv_nsec) limit.tv_nsec = (long)left;
+    }
+    int ready = epoll_pwait2(epoll, events, MAX_EVENTS, &limit, NULL);
+    if (ready < 0 && errno != EINTR) fail("epoll_pwait2: %s", strerror(errno));
+    return ready;
+}
+
+static int open_connections(void) {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0) fail("epoll_create1: %s", strerror(errno));
     connections = allocate(options.connections, sizeof *connections);
@@ -149,26 +201,41 @@ static void run(void) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) != 0) fail("epoll_ctl: %s", strerror(errno));
     }
-    uint64_t start = now_ns();
-    uint64_t counts_from = start + (options.count ? 0 : (uint64_t)(options.warmup_seconds * 1e9));
-    uint64_t ends = counts_from + (uint64_t)(options.seconds * 1e9), counts_until = 0;
+    return epoll;
+}
+
+static void report(double seconds) {
+    printf("{\"work\":\"%s\",\"connections\":%u,\"in_flight\":%u,\"rate\":%.0f,\"seconds\":%.3f,\"requests\":%" PRIu64
+           ",\"requests_per_second\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f"
+           ",\"longest_gap_us\":%.1f,\"seed\":%" PRIu64 "}\n",
+           kind_names[options.kind], options.connections, options.in_flight, options.rate, seconds, counted,
+           (double)counted / seconds, percentile_us(counted, 0.5), percentile_us(counted, 0.99),
+           percentile_us(counted, 0.999), (double)slowest_ns / 1e3, (double)longest_gap_ns / 1e3, options.seed);
+}
+
+static void run(void) {
+    int epoll = open_connections();
+    started = now_ns();
+    counts_from = started + (options.count ? 0 : (uint64_t)(options.warmup_seconds * 1e9));
+    ends = counts_from + (uint64_t)(options.seconds * 1e9);
+    uint64_t counts_until = 0;
     counting = options.count != 0;
-    for (unsigned i = 0; i < options.connections; i++) {
+    for (unsigned i = 0; i < options.connections && options.rate == 0; i++) {
         uint64_t now = now_ns();
         for (unsigned d = 0; d < options.in_flight; d++) compose(&connections[i], now);
         flush(&connections[i], epoll);
     }
     struct epoll_event events[MAX_EVENTS];
-    while (answered < composed) {
-        int ready = epoll_wait(epoll, events, MAX_EVENTS, 100);
-        if (ready < 0 && errno != EINTR) fail("epoll_wait: %s", strerror(errno));
+    while (answered < composed || (options.rate > 0 && (answered < fell_due || due_time(fell_due) < ends))) {
+        if (options.rate > 0) send_due(epoll, now_ns());
+        int ready = wait_for_events(epoll, events);
         for (int i = 0; i < ready; i++) {
             struct connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT) flush(c, epoll);
             if (events[i].events & ~(unsigned)EPOLLOUT) serve(c, epoll);
         }
         uint64_t now = now_ns();
-        if (!counting && !stopping && now >= counts_from) {
+        if (options.rate == 0 && !counting && !stopping && now >= counts_from) {
             counting = true;
             counts_from = now;
             ends = now + (uint64_t)(options.seconds * 1e9);
@@ -187,28 +254,29 @@ static void run(void) {
         counts_until = now_ns();
         if (answered != options.count) fail("%" PRIu64 " answers, not %" PRIu64, answered, options.count);
     }
+    // What was late counts in the rate that was reached, too.
+    if (options.rate > 0 && last_answer > counts_until) counts_until = last_answer;
     double seconds = (double)(counts_until - counts_from) / 1e9;
     if (counted == 0) fail("not one answer was counted");
-    printf("{\"work\":\"%s\",\"connections\":%u,\"in_flight\":%u,\"seconds\":%.3f,\"requests\":%" PRIu64
-           ",\"requests_per_second\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f"
-           ",\"seed\":%" PRIu64 "}\n",
-           kind_names[options.kind], options.connections, options.in_flight, seconds, counted,
-           (double)counted / seconds, percentile_us(counted, 0.5), percentile_us(counted, 0.99),
-           percentile_us(counted, 0.999), (double)slowest_ns / 1e3, options.seed);
+    report(seconds);
 }
 
 // ---- Arguments
 
 static const char usage[] =
-    "usage: loadgen --socket PATH --work introspect|unknown|rotate|register|exists|set|echo\n"
+    "usage: loadgen --socket PATH --work WORK\n"
+    "  WORK                 introspect, unknown, checksum (a wrong one), rotate, register, revoke, unregister,\n"
+    "                       mix (99 introspects to a rotate), exists and set (Redis), echo\n"
     "  --connections C      default 1\n"
     "  --in-flight D        requests sent ahead on each, default 1\n"
     "  --seconds S          how long; with --count, within which time\n"
     "  --warmup-seconds S   before it, not counted; default 0.3\n"
     "  --count N            so many requests instead\n"
+    "  --rate R             open loop: R requests a second fall due, and delays count from then\n"
     "  --tokens FILE        one a line: the live tokens, or Redis' keys (made up where left out)\n"
-    "  --write FILE         the tokens as they are at the end (register, rotate)\n"
+    "  --write FILE         the tokens as they are at the end (register, rotate, mix)\n"
     "  --projects K         tokens an application, default 4\n"
+    "  --prefix NAME        of the applications, default bench\n"
     "  --first I --items N  the range of tokens that is worked on, default all\n"
     "  --seed N\n";
 
@@ -228,7 +296,7 @@ static void read_arguments(int count, char **values) {
         {"socket", 1, 0, 's'},         {"work", 1, 0, 'w'},   {"connections", 1, 0, 'c'}, {"in-flight", 1, 0, 'd'},
         {"seconds", 1, 0, 't'},        {"count", 1, 0, 'n'},  {"tokens", 1, 0, 'k'},      {"write", 1, 0, 'o'},
         {"projects", 1, 0, 'p'},       {"first", 1, 0, 'f'},  {"items", 1, 0, 'i'},       {"seed", 1, 0, 'r'},
-        {"warmup-seconds", 1, 0, 'u'}, {0, 0, 0, 0},
+        {"warmup-seconds", 1, 0, 'u'}, {"rate", 1, 0, 'a'}, {"prefix", 1, 0, 'x'},    {0, 0, 0, 0},
     };
     int name, work = -1;
     while ((name = getopt_long(count, values, "", names, NULL)) != -1) {
@@ -243,6 +311,8 @@ static void read_arguments(int count, char **values) {
         case 't': options.seconds = number(optarg, 0.01, MAX_SECONDS); break;
         case 'u': options.warmup_seconds = number(optarg, 0, 60); break;
         case 'n': options.count = (uint64_t)number(optarg, 1, 1e9); break;
+        case 'a': options.rate = number(optarg, 1, 1e7); break;
+        case 'x': options.prefix = optarg; break;
         case 'k': options.tokens_path = optarg; break;
         case 'o': options.write_path = optarg; break;
         case 'p': options.projects = (unsigned)number(optarg, 1, 10000); break;
@@ -252,21 +322,32 @@ static void read_arguments(int count, char **values) {
         default: fputs(usage, stderr); exit(64);
         }
     }
-    if (work == REGISTER) options.count = options.items;
+    // What can be done once an item is done to each item of the range.
+    if (work == REGISTER || work == REVOKE) options.count = options.items;
+    if (work == UNREGISTER) options.count = options.items / options.projects;
     if (optind != count || work < 0 || !options.socket_path || (options.seconds == 0 && options.count == 0)) {
         fputs(usage, stderr);
         exit(64);
     }
     options.kind = (enum kind)work;
     if (options.seconds == 0) options.seconds = MAX_SECONDS;
+    if ((options.kind == MIX && options.in_flight > 1) || (options.rate > 0 && options.count)) {
+        fputs("loadgen: mix takes one in flight, for it knows a token only when it is answered; --rate goes by time\n",
+              stderr);
+        exit(64);
+    }
+    if (strlen(options.prefix) > 32) {
+        fputs("loadgen: --prefix has at most 32 characters\n", stderr);
+        exit(64);
+    }
     if (options.kind == REGISTER) {
         if (options.items == 0 || options.items % options.projects || options.first % options.projects) {
             fputs("loadgen: register needs --items, and whole applications of --projects each\n", stderr);
             exit(64);
         }
     }
-    if (options.write_path && options.kind != REGISTER && options.kind != ROTATE) {
-        fputs("loadgen: --write is for register and rotate\n", stderr);
+    if (options.write_path && options.kind != REGISTER && options.kind != ROTATE && options.kind != MIX) {
+        fputs("loadgen: --write is for register, rotate and mix\n", stderr);
         exit(64);
     }
 }

@@ -16,23 +16,26 @@ enum {
     MAX_SECONDS = 3600,
 };
 
-enum kind { INTROSPECT, UNKNOWN, ROTATE, REGISTER, EXISTS, SET, ECHO };
+enum kind { INTROSPECT, UNKNOWN, CHECKSUM, ROTATE, REGISTER, REVOKE, UNREGISTER, MIX, EXISTS, SET, ECHO };
 extern const char *const kind_names[];
 
 struct options {
-    const char *socket_path, *tokens_path, *write_path;
+    const char *socket_path, *tokens_path, *write_path, *prefix;
     enum kind kind;
     unsigned connections, in_flight, projects;
     uint64_t first, items;      // the range of items that is worked on
     uint64_t count;             // requests in all, or 0: until the time is over
     double seconds, warmup_seconds;
+    double rate;                // requests a second that fall due, or 0: the next one when one is answered
     uint64_t seed;
 };
 extern struct options options;
 
 /// What was asked and not answered yet.
 struct pending {
-    uint64_t sent_ns, item, id;
+    uint64_t since_ns;          // when it was sent; with a rate, when it was due
+    uint64_t item, id;
+    enum kind kind;
 };
 
 struct connection {
@@ -41,6 +44,7 @@ struct connection {
     bool waits_for_room;
     uint64_t state;             // of its own pseudo-random sequence
     uint64_t next_id, steps;
+    uint64_t due, taken;        // with a rate: how many of its requests fell due, and how many of those were composed
     unsigned head, waiting;     // the ring `pending`
     size_t out_start, out_end, in_end;
     struct pending *pending;
@@ -55,9 +59,9 @@ void *allocate(size_t count, size_t size);
 void prepare_tokens(void);
 /// Writes the tokens as they are now to `--write FILE`, one a line.
 void write_tokens(void);
-/// Which item this connection works on next; false where it has none left.
-bool next_item(struct connection *c, uint64_t *item);
-/// Writes a request of at most MAX_REQUEST_BYTES about an item; its end.
-char *put_request(char *out, uint64_t id, uint64_t item);
+/// Which item this connection works on next, and what is asked about it; false where it has none left.
+bool next_item(struct connection *c, struct pending *p);
+/// Writes a request of at most MAX_REQUEST_BYTES; its end.
+char *put_request(char *out, const struct pending *p);
 /// How many bytes the answer has, 0 where it is not complete; ends the run where it is wrong.
 size_t check(const struct pending *p, const char *answer, size_t length);

@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const kind_names[] = {"introspect", "unknown", "rotate", "register", "exists", "set", "echo"};
+const char *const kind_names[] = {"introspect", "unknown", "checksum", "rotate", "register", "revoke",
+                                  "unregister", "mix",      "exists", "set",      "echo"};
 
 static char (*tokens)[TOKEN_BYTES];  // of item i; all zero where there is none
 static uint64_t token_count;
-static const char prefix[] = "bench/";
 
 static uint64_t next_random(uint64_t *state) {  // splitmix64
     uint64_t z = (*state += 0x9e3779b97f4a7c15u);
@@ -81,11 +81,13 @@ void write_tokens(void) {
 }
 
 void prepare_tokens(void) {
-    bool needs_live = options.kind == INTROSPECT || options.kind == ROTATE;
+    bool needs_live = options.kind == INTROSPECT || options.kind == ROTATE || options.kind == REVOKE ||
+                      options.kind == MIX;
+    bool made_up = options.kind == UNKNOWN || options.kind == CHECKSUM;
     if (options.kind == REGISTER) {
         token_count = options.first + options.items;
         tokens = allocate(token_count, sizeof *tokens);
-    } else if (options.tokens_path && options.kind != UNKNOWN) {
+    } else if (options.tokens_path && !made_up) {
         read_tokens();
         if (!options.items) options.items = token_count - options.first;
     } else if (needs_live) {
@@ -96,7 +98,11 @@ void prepare_tokens(void) {
         tokens = allocate(token_count, sizeof *tokens);
         make_crc_table();
         uint64_t state = options.seed ^ 0xa5a5a5a5u;
-        for (uint64_t i = 0; i < token_count; i++) make_token(&state, tokens[i]);
+        for (uint64_t i = 0; i < token_count; i++) {
+            make_token(&state, tokens[i]);
+            char *last = &tokens[i][TOKEN_BYTES - 1];
+            if (options.kind == CHECKSUM) *last = *last == '0' ? '1' : '0';
+        }
     }
     if (options.items == 0 || options.first + options.items > token_count)
         fail("the range holds no item, or goes past the last one");
@@ -117,18 +123,28 @@ static char *put_number(char *out, uint64_t value) {
     return out;
 }
 
-static char *put_introspect(char *out, uint64_t id, const char *token) {
+static char *put_head(char *out, uint64_t id) {
     out = PUT(out, "{\"jsonrpc\":\"2.0\",\"id\":");
-    out = put_number(out, id);
-    out = PUT(out, ",\"method\":\"introspect\",\"params\":{\"token\":\"");
-    out = put(out, token, TOKEN_BYTES);
+    return put_number(out, id);
+}
+
+static char *put_application(char *out, uint64_t item) {
+    out = put(out, options.prefix, strlen(options.prefix));
+    *out++ = '/';
+    return put_number(out, item / options.projects);
+}
+
+static char *put_with_token(char *out, uint64_t id, uint64_t item, bool revokes) {
+    out = put_head(out, id);
+    out = revokes ? PUT(out, ",\"method\":\"revoke\",\"params\":{\"token\":\"")
+                  : PUT(out, ",\"method\":\"introspect\",\"params\":{\"token\":\"");
+    out = put(out, tokens[item], TOKEN_BYTES);
     return PUT(out, "\"}}\n");
 }
 
-static char *put_mutation(char *out, uint64_t id, uint64_t item) {
-    out = PUT(out, "{\"jsonrpc\":\"2.0\",\"id\":");
-    out = put_number(out, id);
-    if (options.kind == ROTATE)
+static char *put_issuing(char *out, uint64_t id, uint64_t item, bool rotates) {
+    out = put_head(out, id);
+    if (rotates)
         out = PUT(out, ",\"method\":\"rotate\",\"params\":{\"project_code\":\"P");
     else if (item % options.projects == 0)
         out = PUT(out, ",\"method\":\"register\",\"params\":{\"project_code\":\"P");
@@ -136,19 +152,25 @@ static char *put_mutation(char *out, uint64_t id, uint64_t item) {
         out = PUT(out, ",\"method\":\"generate\",\"params\":{\"project_code\":\"P");
     out = put_number(out, item % options.projects);
     out = PUT(out, "\",\"application\":\"");
-    out = PUT(out, prefix);
-    out = put_number(out, item / options.projects);
+    out = put_application(out, item);
     return PUT(out, "\"}}\n");
 }
 
-char *put_request(char *out, uint64_t id, uint64_t item) {
-    const char *token = tokens[item];
-    switch (options.kind) {
+char *put_request(char *out, const struct pending *p) {
+    const char *token = tokens[p->item];
+    switch (p->kind) {
     case INTROSPECT:
     case UNKNOWN:
-    case ECHO: return put_introspect(out, id, token);
-    case ROTATE:
-    case REGISTER: return put_mutation(out, id, item);
+    case CHECKSUM:
+    case ECHO: return put_with_token(out, p->id, p->item, false);
+    case REVOKE: return put_with_token(out, p->id, p->item, true);
+    case ROTATE: return put_issuing(out, p->id, p->item, true);
+    case REGISTER: return put_issuing(out, p->id, p->item, false);
+    case UNREGISTER:
+        out = put_head(out, p->id);
+        out = PUT(out, ",\"method\":\"unregister\",\"params\":{\"application\":\"");
+        out = put_application(out, p->item);
+        return PUT(out, "\"}}\n");
     case EXISTS:
         out = PUT(out, "*2\r\n$6\r\nEXISTS\r\n$72\r\n");
         out = put(out, token, TOKEN_BYTES);
@@ -160,28 +182,35 @@ char *put_request(char *out, uint64_t id, uint64_t item) {
         out = PUT(out, "\r\n$72\r\n");
         out = put(out, token, TOKEN_BYTES);
         return PUT(out, "\r\n");
+    case MIX: break;  // next_item() says which of its two it is
     }
     abort();
 }
 
-bool next_item(struct connection *c, uint64_t *item) {
-    uint64_t step = c->steps++;
+bool next_item(struct connection *c, struct pending *p) {
+    uint64_t step = c->steps++, end = options.first + options.items;
+    p->kind = options.kind;
     if (options.kind == REGISTER) {  // whole applications, in order, so that `generate` comes after its `register`
         uint64_t application = options.first / options.projects + c->number +
                                options.connections * (step / options.projects);
-        *item = application * options.projects + step % options.projects;
-        return *item < options.first + options.items;
+        p->item = application * options.projects + step % options.projects;
+        return p->item < end;
     }
-    if (options.kind == SET && options.count) {  // filling: each key once
-        *item = options.first + c->number + options.connections * step;
-        return *item < options.first + options.items;
+    if (options.kind == UNREGISTER) {
+        p->item = options.first + (c->number + options.connections * step) * options.projects;
+        return p->item < end;
     }
-    if (options.kind == ROTATE) {
+    if (options.kind == REVOKE || (options.kind == SET && options.count)) {  // each once
+        p->item = options.first + c->number + options.connections * step;
+        return p->item < end;
+    }
+    if (options.kind == ROTATE || options.kind == MIX) {
         uint64_t own = (options.items - c->number + options.connections - 1) / options.connections;
-        *item = options.first + c->number + options.connections * (next_random(&c->state) % own);
+        p->item = options.first + c->number + options.connections * (next_random(&c->state) % own);
+        if (options.kind == MIX) p->kind = next_random(&c->state) % 100 == 0 ? ROTATE : INTROSPECT;
         return true;
     }
-    *item = options.first + next_random(&c->state) % options.items;
+    p->item = options.first + next_random(&c->state) % options.items;
     return true;
 }
 
@@ -191,8 +220,52 @@ static void __attribute__((noreturn)) wrong(const struct pending *p, const char 
     // An answer to a mutation may hold a token: only what stands before it is shown.
     const char *secret = memmem(answer, length, "api_key|", 8);
     int shown = (int)(secret ? (size_t)(secret - answer) : length < 300 ? length : 300);
-    fail("a wrong answer to %s request %" PRIu64 " (item %" PRIu64 "): %.*s", kind_names[options.kind], p->id, p->item,
+    fail("a wrong answer to %s request %" PRIu64 " (item %" PRIu64 "): %.*s", kind_names[p->kind], p->id, p->item,
          shown, answer);
+}
+
+/// Whether a result is that of a living token, and of the one that was asked about.
+static bool is_active(const struct pending *p, const char *result, size_t length) {
+    static const char head[] = "{\"active\":true,\"token_type\":\"Bearer\",\"client_id\":\"";
+    enum { UUID_BYTES = 36 };
+    char expected[192];
+    char *e = PUT(expected, "\",\"sub\":\"");
+    e = put_application(e, p->item);
+    e = PUT(e, "\",\"project_code\":\"P");
+    e = put_number(e, p->item % options.projects);
+    e = PUT(e, "\",");
+    size_t size = (size_t)(e - expected), at = sizeof head - 1 + UUID_BYTES;
+    return length >= at + size && memcmp(result, head, sizeof head - 1) == 0 &&
+           memcmp(result + at, expected, size) == 0;
+}
+
+/// Takes the new token from credentials; false where there is none, or the one that the item had.
+static bool take_token(const struct pending *p, const char *result, const char *end) {
+    static const char member[] = "\"registration_token\":\"";
+    const char *found = memmem(result, (size_t)(end - result), member, sizeof member - 1);
+    if (!found || end - found < (ptrdiff_t)(sizeof member - 1 + TOKEN_BYTES + 1)) return false;
+    found += sizeof member - 1;
+    if (memcmp(found, "api_key|", 8) != 0 || found[TOKEN_BYTES] != '"') return false;
+    if (memcmp(found, tokens[p->item], TOKEN_BYTES) == 0) return false;
+    memcpy(tokens[p->item], found, TOKEN_BYTES);
+    return true;
+}
+
+static bool is_right(const struct pending *p, const char *result, const char *end) {
+    size_t rest = (size_t)(end - result) + 1;
+#define IS(literal) (rest == sizeof(literal) - 1 && memcmp(result, literal, rest) == 0)
+    switch (p->kind) {
+    case INTROSPECT: return is_active(p, result, rest);
+    case UNKNOWN:
+    case CHECKSUM: return IS("{\"active\":false}}\n");
+    case REVOKE: return IS("{\"revoked\":1}}\n");
+    // The bench revokes all tokens of an application before it unregisters it.
+    case UNREGISTER: return IS("{\"revoked\":0}}\n");
+    case ROTATE:
+    case REGISTER: return take_token(p, result, end);
+    default: abort();
+    }
+#undef IS
 }
 
 static size_t check_line(const struct pending *p, const char *answer, size_t length) {
@@ -200,37 +273,21 @@ static size_t check_line(const struct pending *p, const char *answer, size_t len
     if (!end) return 0;
     size_t size = (size_t)(end - answer) + 1;
     char expected[96];
-    char *e = PUT(expected, "{\"jsonrpc\":\"2.0\",\"id\":");
-    e = put_number(e, p->id);
+    char *e = put_head(expected, p->id);
     e = PUT(e, ",\"result\":");
     size_t head = (size_t)(e - expected);
     if (size < head + 4 || memcmp(answer, expected, head) != 0 || end[-1] != '}') wrong(p, answer, size);
-    const char *result = answer + head;
-    size_t rest = size - head;
-    if (options.kind == INTROSPECT) {
-        if (!memmem(result, rest, "\"active\":true", 13)) wrong(p, answer, size);
-    } else if (options.kind == UNKNOWN) {
-        static const char nothing[] = "{\"active\":false}}\n";
-        if (rest != sizeof nothing - 1 || memcmp(result, nothing, rest) != 0) wrong(p, answer, size);
-    } else {
-        static const char member[] = "\"registration_token\":\"";
-        const char *found = memmem(result, rest, member, sizeof member - 1);
-        if (!found || end - found < (ptrdiff_t)(sizeof member - 1 + TOKEN_BYTES + 1)) wrong(p, answer, size);
-        found += sizeof member - 1;
-        if (memcmp(found, "api_key|", 8) != 0 || found[TOKEN_BYTES] != '"') wrong(p, answer, size);
-        if (memcmp(found, tokens[p->item], TOKEN_BYTES) == 0) fail("item %" PRIu64 " got the token it had", p->item);
-        memcpy(tokens[p->item], found, TOKEN_BYTES);
-    }
+    if (!is_right(p, answer + head, end)) wrong(p, answer, size);
     return size;
 }
 
 size_t check(const struct pending *p, const char *answer, size_t length) {
     char expected[MAX_REQUEST_BYTES];
     size_t size;
-    switch (options.kind) {
+    switch (p->kind) {
     case EXISTS: size = (size_t)(PUT(expected, ":1\r\n") - expected); break;
     case SET: size = (size_t)(PUT(expected, "+OK\r\n") - expected); break;
-    case ECHO: size = (size_t)(put_request(expected, p->id, p->item) - expected); break;
+    case ECHO: size = (size_t)(put_request(expected, p) - expected); break;
     default: return check_line(p, answer, length);
     }
     size_t have = length < size ? length : size;

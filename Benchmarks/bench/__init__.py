@@ -1,0 +1,1 @@
+"""The parts of `make bench`; scripts/bench runs them in order."""
