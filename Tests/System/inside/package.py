@@ -16,6 +16,8 @@ GROUPS = ["scaem", "scaem-admin", "scaem-verifier"]
 TOKEN = pathlib.Path("/var/lib/web/token")
 
 load = Load()
+# Its trigger would build the index of every manual page of the machine, five times over: man-db's own switch.
+pathlib.Path("/var/lib/man-db/auto-update").unlink(missing_ok=True)
 
 
 def dpkg(*arguments):
@@ -137,11 +139,15 @@ def check_installed_again_all_is_there():
 
 
 def check_a_purge_leaves_users_groups_and_journal():
+    files = [pathlib.Path(line) for line in run("dpkg", "-L", "scaem-tokend").splitlines()]
+    files = [path for path in files if not path.is_dir()]
+    assert pathlib.Path("/usr/bin/scaem-tokend") in files
     dpkg("--purge", "scaem-tokend")
     assert_nothing_runs()
+    assert not [path for path in files if os.path.lexists(path)]
     for folder in ("/var/lib/scaem-tokend", "/etc/scaem-tokend", "/run/scaem-tokend"):
         assert not os.path.lexists(folder), folder
-    left = run("find", "/etc", "/usr", "/var/lib", "-name", "*scaem-token*")
+    left = run("find", "/etc", "/usr/lib/systemd", "/usr/share/doc", "/var/lib/systemd", "/var/lib/dpkg", "-name", "*scaem-token*")
     assert left == "", left
     assert run("dpkg-query", "-W", "scaem-tokend", check=False).returncode == 1
     assert_users_and_groups()
