@@ -199,10 +199,8 @@ final class EventLoop: @unchecked Sendable {
         }
     }
 
-    /// Accepts what has connected already, then no more. Units that have connected for their credentials stay where they
-    /// are: see `CredentialDesk`.
+    /// Accepts what has connected already, then no more. The desk does the same with its units as it drains.
     func stopListening() {
-        desk?.stopListening()
         for listener in listeners {
             listener.acceptAll()
             var event = epoll_event()

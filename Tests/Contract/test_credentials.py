@@ -288,6 +288,20 @@ def test_a_stop_leaves_nobody_without_an_answer(service):
     assert service.manager.stored == {}
 
 
+def test_a_stop_answers_the_backlog(service):
+    """More than one wake accepts; where there is no next instance, systemd would accept and close them."""
+    service.start()
+    service.daemon.process.send_signal(signal.SIGSTOP)
+    asking = [ask(service.daemon) for _ in range(25)]
+    service.daemon.process.send_signal(signal.SIGTERM)
+    service.daemon.process.send_signal(signal.SIGCONT)
+    tokens = {given(answer.result(30)) for answer in [in_background(one) for one in asking]}
+    assert len(tokens) == 25
+    assert service.daemon.wait() == 0
+    service.await_end()
+    assert service.manager.stored == {}
+
+
 def test_a_stop_waits_until_a_refusal_was_read(service):
     """What is cut off by the exit would be a credential of NULs."""
     service.start()

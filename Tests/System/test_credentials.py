@@ -70,7 +70,7 @@ def booted(tmp_path_factory):
             section="StartLimitIntervalSec=0",
         ),  # fmt: skip
     }
-    return boot_installed(SCRIPT, files=files, limit=300)
+    return boot_installed(SCRIPT, files=files, limit=580)
 
 
 @pytest.mark.parametrize("name", checks_of(SCRIPT))

@@ -31,7 +31,7 @@ extension CredentialDesk {
         connection.address = address
         let named = grants.first { $0.unit == address.unit && $0.credential == address.credential }
         guard let named else { return refuse(connection, .notNamed) }
-        guard drainDeadline == nil else { return refuse(connection, .shuttingDown) }
+        guard MonotonicClock.milliseconds < drainDeadline ?? .max else { return refuse(connection, .shuttingDown) }
         guard starts.take(named, now: MonotonicClock.milliseconds) else { return refuse(connection, .tooOften) }
         var steps = CredentialSteps(named, ttlSeconds: ttlSeconds)
         let action = steps.begin()

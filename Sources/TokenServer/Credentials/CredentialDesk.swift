@@ -23,6 +23,8 @@ final class CredentialDesk {
     private let timer: CInt
     private var listeners: [CInt] = []
     private var isListening = false
+    /// A stop has taken the last one.
+    private var isClosed = false
 
     var grants: [CredentialGrant]
     var ttlSeconds: Int64
@@ -91,24 +93,33 @@ final class CredentialDesk {
     // MARK: Accepting
 
     private func accept() {
-        for listener in listeners {
-            // The next wake accepts the others: callers get their turn between.
-            for _ in 0..<Bounds.credentialAcceptsPerWake where isListening {
-                guard connections.count < Bounds.pendingCredentials else { return pauseListening() }
-                let connection = linux_accept(listener)
-                if connection >= 0 {
-                    adopt(connection)
-                } else if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
-                    // Not accepted and closed, as elsewhere: that would be an empty credential. Who waits in the
-                    // backlog is safe there.
-                    services.logger.report(
-                        .error, .noDescriptors, "no file descriptors are left for units that wait for credentials")
-                    return pauseListening()
-                } else if errno != EINTR && errno != ECONNABORTED {
-                    break
-                }
+        let waiting = listeners.filter { !acceptSome(of: $0) }
+        if drainDeadline != nil, waiting.isEmpty { closeListening() }
+    }
+
+    /// - Returns: whether nobody waits there any more.
+    private func acceptSome(of listener: CInt) -> Bool {
+        // The next wake accepts the others: callers get their turn between.
+        for _ in 0..<Bounds.credentialAcceptsPerWake where isListening {
+            guard connections.count < Bounds.pendingCredentials else {
+                pauseListening()
+                return false
+            }
+            let connection = linux_accept(listener)
+            if connection >= 0 {
+                adopt(connection)
+            } else if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
+                // Not accepted and closed, as elsewhere: that would be an empty credential. Who waits in the backlog is
+                // safe there.
+                services.logger.report(
+                    .error, .noDescriptors, "no file descriptors are left for units that wait for credentials")
+                pauseListening()
+                return false
+            } else if errno != EINTR && errno != ECONNABORTED {
+                return true
             }
         }
+        return false
     }
 
     /// The store comes first: a daemon that is killed from here on leaves the connection to the next one.
@@ -146,7 +157,7 @@ final class CredentialDesk {
     }
 
     private func resumeListening() throws(SystemCallFailure) {
-        guard !isListening, drainDeadline == nil else { return }
+        guard !isListening, !isClosed else { return }
         for listener in listeners { try watch(listener, Self.listenerMark) }
         isListening = true
     }
@@ -157,13 +168,17 @@ final class CredentialDesk {
         armTimer()
     }
 
-    /// Accepts no more. Who waits in the backlog is left to the next instance or, where there is none, gets an error from
-    /// the kernel as the socket is closed: a connection that was never accepted has no end of stream.
-    func stopListening() {
+    private func stopListening() {
         guard isListening else { return }
         isListening = false
         var event = epoll_event()
         for listener in listeners { epoll_ctl(descriptor, EPOLL_CTL_DEL, listener, &event) }
+    }
+
+    /// Accepts no more. Who connects from now on is left to the next instance.
+    private func closeListening() {
+        stopListening()
+        isClosed = true
     }
 
     // MARK: Time
@@ -176,7 +191,7 @@ final class CredentialDesk {
     }
 
     func armTimerIfPaused() {
-        if !isListening, drainDeadline == nil { armTimer() }
+        if !isListening, !isClosed { armTimer() }
     }
 
     private func tick() {
@@ -218,7 +233,12 @@ final class CredentialDesk {
 
     /// What the writer has not done by the deadline is refused. A refusal has some time more to be read.
     private func drain(_ now: Int64, _ deadline: Int64) {
-        guard !connections.isEmpty else { return }
+        if !isClosed, now >= deadline { closeListening() }
+        if !isClosed, connections.count < Bounds.pendingCredentials {
+            try? resumeListening()
+            accept()
+        }
+        guard !isEmpty else { return }
         armTimer()
         guard now >= deadline else { return }
         for connection in Array(connections.values) {
@@ -235,12 +255,14 @@ final class CredentialDesk {
         for connection in Array(connections.values) { finish(connection, keepStored: true) }
     }
 
-    /// From now on what is pending is answered or refused, and nothing else is taken.
+    /// What is pending is answered or refused, and so is who waits in the backlog: were a unit left there and the socket's
+    /// unit stopped with the service, systemd would accept its connection and close it, which is an empty credential.
     func drain(deadline: Int64) {
-        stopListening()
         drainDeadline = deadline
-        if !connections.isEmpty { armTimer() }
+        accept()
+        if !isEmpty { armTimer() }
     }
 
-    var isEmpty: Bool { connections.isEmpty }
+    /// Whether a stop has nothing left to do here.
+    var isEmpty: Bool { connections.isEmpty && isClosed }
 }

@@ -5,9 +5,10 @@ import os
 import pathlib
 import re
 import sqlite3
+import subprocess
 
 from checks import eventually, journal, main, prop, run
-from tokend import records
+from tokend import drop_in, records
 
 DAEMON = "scaem-tokend.service"
 # In the state directory: the one place where the daemon may remove it again.
@@ -17,6 +18,10 @@ TOKEN = re.compile(r"api_key\|[0-9A-Za-z]{64}")
 # So long that the address has 107 bytes, the most that systemd binds, where its random number has all its digits.
 LONG = "n" * (78 - len(".service")) + ".service"
 MANY = [f"many@{number}.service" for number in range(60)]
+FEW = MANY[:8]
+# In a container with cgroups of version 1 systemd now and then does not hear that a service's last process has ended: it
+# goes on after TimeoutStopSec=60s, or finds the cgroup removed under a start.
+NEXT_INSTANCE_SECONDS = 150
 
 
 def start(unit):
@@ -75,8 +80,14 @@ def kill_daemon():
 def await_other(pid):
     eventually(
         lambda: prop(DAEMON, "MainPID") not in ("0", str(pid)) and prop(DAEMON, "ActiveState") == "active",
-        what="the next instance",
-    )
+        NEXT_INSTANCE_SECONDS, "the next instance",
+    )  # fmt: skip
+
+
+def start_daemon():
+    """After a stop; the same goes wrong here."""
+    eventually(
+        lambda: run("systemctl", "start", DAEMON, check=False).returncode == 0, NEXT_INSTANCE_SECONDS, "the start")
 
 
 def check_a_unit_starts_with_a_fresh_token():
@@ -186,23 +197,26 @@ def check_a_kill_in_a_refusal():
     assert start("web.service")
 
 
-def start_many():
+def states(units):
+    return set(run("systemctl", "show", "-P", "ActiveState", *units).split())
+
+
+def start_many(units=MANY):
     for path in GOT.glob("many@*"):
         path.unlink()
     run("systemctl", "reset-failed", check=False)
-    run("systemctl", "restart", "--no-block", *MANY)
+    run("systemctl", "restart", "--no-block", *units)
 
 
-def outcome_of_many():
+def outcome_of(units):
     """How many have started; the others failed as they should."""
 
     def settled():
-        states = run("systemctl", "show", "-P", "ActiveState", *MANY, check=True).split()
-        return not run("systemctl", "list-jobs", "--no-legend", "many@*").strip() and set(states) <= {"active", "failed"}
+        return not run("systemctl", "list-jobs", "--no-legend", "many@*").strip() and states(units) <= {"active", "failed"}
 
     eventually(settled, 60, "the end of all starts")
     active = 0
-    for unit in MANY:
+    for unit in units:
         if prop(unit, "ActiveState") == "active":
             tokens = {given(unit, name) for name in ("a", "b", "c")}
             assert len(tokens) == 3
@@ -214,14 +228,14 @@ def outcome_of_many():
 
 def check_many_units_with_many_credentials_at_once():
     start_many()
-    assert outcome_of_many() == len(MANY)
+    assert outcome_of(MANY) == len(MANY)
 
 
 def check_a_restart_in_between_loses_none():
     start_many()
     eventually(lambda: len(list(GOT.glob("many@*"))) > 10, what="the first units")
     run("systemctl", "restart", DAEMON)
-    assert outcome_of_many() == len(MANY)
+    assert outcome_of(MANY) == len(MANY)
 
 
 def check_kills_in_between_leave_a_token_or_no_start():
@@ -229,7 +243,7 @@ def check_kills_in_between_leave_a_token_or_no_start():
     for count in (10, 60, 110):
         eventually(lambda: len(list(GOT.glob("many@*"))) > count, what="the first units")  # noqa: B023
         await_other(kill_daemon())
-    active = outcome_of_many()
+    active = outcome_of(MANY)
     print(f"{active} of {len(MANY)} units started through three kills")
     # Only who was within some microseconds of the kill is refused.
     assert active >= len(MANY) - 6, active
@@ -252,6 +266,60 @@ def check_a_unit_in_a_crash_loop_is_limited():
     limited = eventually(lambda: journal("SCAEM_REASON=rate_limited", "SCAEM_PRINCIPAL=unit:loop.service"), 20, "its record")
     assert limited[0]["SCAEM_APPLICATION"] and limited[0]["SCAEM_PROJECT_CODE"], limited
     assert start("web.service")
+
+
+def check_a_stop_in_between_leaves_a_token_or_no_start():
+    assert start("web.service")
+    # Frozen until the stop, which wakes it: so they all wait when it comes.
+    run("systemctl", "kill", "--kill-whom=main", "-s", "STOP", DAEMON)
+    start_many(FEW)
+    eventually(lambda: states(FEW) == {"activating"}, what="the units")
+    run("systemctl", "stop", "scaem-tokend.socket", "scaem-tokend-credential.socket", DAEMON)
+    print(f"{outcome_of(FEW)} of {len(FEW)} units started through a stop")
+
+
+def start_few_at_the_end_of(*command):
+    """Runs a command that ends the daemon, and lets a few units start when that has ended and systemd is not done."""
+    hold = pathlib.Path("/run/hold")
+    os.mkfifo(hold)
+    hold.chmod(0o666)
+    # Nothing that ends by itself runs there: the container's cgroups would be cleared behind the next start.
+    drop_in(f"[Service]\nExecStopPost=/bin/sh -c 'read line <{hold}'\n", name="hold")
+    ending = subprocess.Popen(["systemctl", *command])
+    eventually(lambda: prop(DAEMON, "SubState") == "stop-post", what="the daemon's end")
+    start_many(FEW)
+    eventually(lambda: states(FEW) <= {"activating", "failed"}, what="the units")
+    hold.write_text("go on\n")
+    assert ending.wait(NEXT_INSTANCE_SECONDS) == 0
+    drop_in("", name="hold")
+    hold.unlink()
+
+
+def check_between_the_daemon_s_end_and_its_socket_s_nothing_starts():
+    """What was then in the socket's backlog systemd would accept and close."""
+    start_daemon()
+    start_few_at_the_end_of("stop", "scaem-tokend.socket", "scaem-tokend-credential.socket", DAEMON)
+    assert outcome_of(FEW) == 0
+
+
+def check_but_a_restart_keeps_them_waiting():
+    start_daemon()
+    start_few_at_the_end_of("restart", DAEMON)
+    assert outcome_of(FEW) == len(FEW)
+
+
+def check_a_daemon_that_cannot_start_gives_nothing():
+    path = pathlib.Path("/etc/scaem-tokend/config.toml")
+    good = path.read_text()
+    run("systemctl", "stop", DAEMON)
+    path.write_text(good + "what = 'is this'\n")
+    start_many(FEW)
+    assert outcome_of(FEW) == 0
+    assert prop(DAEMON, "ExecMainStatus") == "78"
+    path.write_text(good)
+    start_daemon()
+    start_many(FEW)
+    assert outcome_of(FEW) == len(FEW)
 
 
 def check_without_the_socket_nothing_starts():
