@@ -16,25 +16,24 @@ set style line 1 lc rgb "#1f5fa8" lw 2 pt 7 ps 0.5
 set style line 2 lc rgb "#c4501b" lw 2 pt 5 ps 0.5
 set yrange [0:*]
 set xtics {tics}
-set format x "%.0s%c"
-set format y "%.0s%c"
+set format "%g"
 set xlabel "{xlabel}"
 """
 
 
 def draw(path, xlabel, tics, rows, panels, log):
-    """Three panels of lines: each (title, top of its y axis or None, [(name, key)])."""
+    """Three panels of lines: each (title, [(name, key)], what its figures are divided by)."""
     x = rows[0][0]
     script = [HEAD.format(path=path, xlabel=xlabel, tics=tics)]
-    keys = [key for _, _, lines in panels for _, key in lines]
+    columns = [(key, unit) for _, lines, unit in panels for _, key in lines]
     script.append("$data << END")
-    script += [" ".join(str(value) for value in (at, *(row[key] for key in keys))) for at, row in rows]
+    script += [" ".join(str(value) for value in (at, *(row[key] / unit for key, unit in columns)))
+               for at, row in rows]
     script.append("END")
     script.append(f"set logscale x 10\nset xrange [{x / 2}:{rows[-1][0] * 2}]" if log else "set xrange [0:*]")
     column = 2
-    for title, top, lines in panels:
+    for title, lines, _ in panels:
         script.append(f'set title "{title}"')
-        script.append(f"set yrange [0:{top or '*'}]")
         parts = []
         for style, (name, _) in enumerate(lines, 1):
             shown = f'title "{name}"' if len(lines) > 1 else "notitle"
@@ -47,15 +46,18 @@ def draw(path, xlabel, tics, rows, panels, log):
 
 
 def growth(folder, sizes, ages):
-    draw(folder / "growth-tokens.svg", "tokens", "(1e3, 1e4, 1e5, 1e6)", [(row["tokens"], row) for row in sizes], [
-        ("requests a second, 16 connections", None, [("introspect", "introspect_rate"), ("rotate", "rotate_rate")]),
-        ("resident memory, MB", None, [("after the start", "resident_megabytes"),
-                                       ("after the load", "resident_megabytes_after_load")]),
-        ("start to first answer, ms", None, [("start", "ready_ms")]),
+    tics = '("1,000" 1e3, "10,000" 1e4, "100,000" 1e5, "a million" 1e6)'
+    draw(folder / "growth-tokens.svg", "tokens", tics, [(row["tokens"], row) for row in sizes], [
+        ("thousand requests a second, 16 connections",
+         [("introspect", "introspect_rate"), ("rotate", "rotate_rate")], 1e3),
+        ("resident memory, MB",
+         [("after the start", "resident_megabytes"), ("after the load", "resident_megabytes_after_load")], 1),
+        ("start to first answer, ms", [("start", "ready_ms")], 1),
     ], log=True)
-    draw(folder / "growth-rotations.svg", "rotations", "autofreq", [(row["rotations"], row) for row in ages["rows"]], [
-        ("requests a second", None, [("introspect, 16 connections", "introspect_rate"),
-                                     ("rotate, 64 connections", "rotate_rate")]),
-        ("resident memory, MB", None, [("memory", "resident_megabytes")]),
-        ("database and its log, MB", None, [("size", "database_megabytes")]),
+    rows = [(row["rotations"] / 1e6, row) for row in ages["rows"]]
+    draw(folder / "growth-rotations.svg", "million rotations", "autofreq", rows, [
+        ("thousand requests a second",
+         [("introspect, 16 connections", "introspect_rate"), ("rotate, 64 connections", "rotate_rate")], 1e3),
+        ("resident memory, MB", [("memory", "resident_megabytes")], 1),
+        ("database and its log, MB", [("size", "database_megabytes")], 1),
     ], log=False)

@@ -1,6 +1,7 @@
-// Counts what a process allocates and syncs, into a file that it shares with who watches; holds its syncs back while it
-// is told to; and stops CLOCK_BOOTTIME, by which the daemon does now and then what no request asked for: a run on a busy
-// machine takes longer, and must not count more. Preloaded by guard.py, whose Counters.FIELDS are the same four numbers.
+// Counts what a process allocates and syncs, into a file that it shares with who watches; holds its syncs back while
+// it is told to; and stops CLOCK_BOOTTIME, by which the daemon does now and then what no request asked for: a run on
+// a busy machine takes longer, and must not count more. Preloaded by guard.py, whose Counters.FIELDS are the same
+// four numbers.
 
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
