@@ -19,7 +19,7 @@ extension EventLoop {
     /// descriptor stays its own: it is closed only where a stop's time is over.
     private func describe(_ connection: Connection) {
         let (id, descriptor, pid) = (connection.id, connection.descriptor, connection.credentials.pid)
-        services.processes.submit { [inbox] in
+        services.processes.submit(for: connection.credentials.uid) { [inbox] in
             inbox.put(.described(connection: id, PeerProcess(peerOf: descriptor, pid: pid)))
         }
     }
