@@ -6,15 +6,17 @@ struct AuditRows {
 
     init(_ statements: WriterStatements) { connection = statements.connection }
 
-    /// The first row that is kept, 0 where there is none, and how many numbers after it no change was ever given.
-    func oldest() throws -> (sequence: Int64, skipped: Int64) {
-        var found = (sequence: Int64(0), skipped: Int64(0))
+    /// The first row that is kept, 0 where there is none, how many numbers after it no change was ever given, and the first
+    /// of these.
+    func oldest() throws -> (sequence: Int64, skipped: Int64, gap: Int64) {
+        var found = (sequence: Int64(0), skipped: Int64(0), gap: Int64.max)
         let query = try RawStatement(
             """
-            SELECT oldest, (SELECT ifnull(sum(sequence - first + 1), 0) FROM audit_mark WHERE first > oldest)
+            SELECT oldest, (SELECT ifnull(sum(sequence - first + 1), 0) FROM audit_mark WHERE first > oldest),
+              (SELECT ifnull(min(first), 9223372036854775807) FROM audit_mark WHERE first > oldest)
             FROM (SELECT ifnull(min(sequence), 0) AS oldest FROM audit)
             """, on: connection)
-        try query.forEachRow { found = ($0.integer(0), $0.integer(1)) }
+        try query.forEachRow { found = ($0.integer(0), $0.integer(1), $0.integer(2)) }
         return found
     }
 

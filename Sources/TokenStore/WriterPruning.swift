@@ -4,7 +4,7 @@ internal import TokenModel
 /// What the writer remembers of the audit's beginning.
 struct Pruning {
     /// The oldest row that is kept, and how many numbers after it no change has; nil until it was looked up.
-    var oldest: (sequence: Int64, skipped: Int64)?
+    var oldest: (sequence: Int64, skipped: Int64, gap: Int64)?
     /// By CLOCK_BOOTTIME; 0 for at once.
     var nextLookMilliseconds: Int64 = 0
     /// Whether the next idle moment is to be taken at once.
@@ -58,8 +58,9 @@ extension Writer {
             guard oldest.sequence > 0 else { return }
             let over = head.sequence - oldest.sequence + 1 - oldest.skipped - configuration.auditRowsMax
             let count = over > 0 ? min(over, configuration.auditPruneRows) : configuration.auditPruneRows
-            // The last row stays: the chain's head is read from it.
-            guard let end = try rows.row(count, before: head.sequence) else { return }
+            // The last row stays: the chain's head is read from it. And no cut goes over the mark of a restore, whose numbers
+            // nobody ever had.
+            guard let end = try rows.row(count, before: min(head.sequence, oldest.gap)) else { return }
             let isInTime = end.sequence <= journal?.synced ?? 0 && end.time < oldEnough
             guard over > 0 || isInTime else { return }
             gone = try rows.remove(

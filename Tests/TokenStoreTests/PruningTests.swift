@@ -90,6 +90,28 @@ import TokenModel
             })
     }
 
+    /// A restore gave numbers to nobody; the cuts before and behind that stay apart from it, and all of it is provable.
+    @Test func aCutDoesNotSwallowTheMarkOfARestore() throws {
+        let test = try TestLedger(configuration: Self.configuration(rowsMax: 6))
+        try fill(test, 5)
+        try test.ledger.pool?.write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO audit_mark (first, sequence, chain, time, reason)
+                    SELECT sequence + 1, sequence + 3, chain, time, 'restored' FROM audit ORDER BY sequence DESC LIMIT 1
+                    """)
+        }
+        try test.reopen()
+        for _ in 0..<30 { try rotate(test) }
+        // The last cut is made behind the last batch.
+        try test.reopen()
+        _ = try test.ledger.countedChainRows()
+        let marks = try DatabaseFile(path: test.ledger.databasePath).auditMarks()
+        #expect(marks.map(\.reason) == [.overCap, .restored, .overCap])
+        #expect(marks.dropLast().map(\.first) == [1, 7] && marks.dropLast().map(\.last) == [6, 9])
+        #expect(marks.last?.first == 10)
+    }
+
     @Test func aRowThatIsTakenAwayWithoutAMarkIsNoticed() throws {
         let test = try TestLedger(configuration: Self.configuration())
         try fill(test, 9)
