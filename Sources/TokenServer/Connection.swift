@@ -18,6 +18,9 @@ final class Connection {
         let position: UInt64
         /// The request's id as it was sent, or nil for a notification.
         let id: [UInt8]?
+
+        /// What it will take to answer.
+        var bytes: Int { id.map { $0.count + Bounds.mutationAnswerBytes } ?? 0 }
     }
 
     let id: UInt64
@@ -48,6 +51,7 @@ final class Connection {
     /// Mutations in flight, in their order.
     var due: [DueAnswer] = []
     var firstDue = 0
+    private var dueBytes = 0
     var nextPosition: UInt64 = 0
     /// A `list`, `status` or `watch` on the worker thread: its request's id, or nil inside for a notification.
     var blockingRead: BlockingRead?
@@ -92,11 +96,24 @@ final class Connection {
 
     var backlogBytes: Int { (output?.count ?? 0) - sentBytes }
 
+    /// What the caller has not read yet, with the answers that its mutations in flight will have: an id may be as long as
+    /// a line, so their number alone bounds nothing.
+    var owedBytes: Int { backlogBytes + dueBytes }
+
+    /// What is held for this caller beyond what every connection may; charged to its uid.
+    var held: HeldBytes?
+
+    func addDue(_ answer: DueAnswer) {
+        due.append(answer)
+        dueBytes += answer.bytes
+    }
+
     /// Takes the first due answer off.
     func takeDue(_ position: UInt64) -> DueAnswer {
         let first = due[firstDue]
         precondition(first.position == position, "answers come in the order of the requests")
         firstDue += 1
+        dueBytes -= first.bytes
         if firstDue == due.count {
             due.removeAll(keepingCapacity: true)
             firstDue = 0

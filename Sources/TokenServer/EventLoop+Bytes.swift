@@ -122,9 +122,9 @@ extension EventLoop {
         guard !connection.isClosed else { return }
         answerLookups(connection)
         while true {
-            let wasFull = connection.backlogBytes >= Bounds.outputHighWaterBytes
+            let wasFull = connection.owedBytes >= Bounds.outputHighWaterBytes
             flush(connection)
-            guard wasFull, connection.isBlocked, connection.backlogBytes < Bounds.outputHighWaterBytes else { break }
+            guard wasFull, connection.isBlocked, connection.owedBytes < Bounds.outputHighWaterBytes else { break }
             advanceStored(connection)
             if connection.isClosed { return }
             answerLookups(connection)
@@ -140,8 +140,17 @@ extension EventLoop {
             return close(connection)
         }
         if connection.isClosing, connection.deadline == nil { setDeadline(connection) }
+        charge(connection)
         updateInterest(connection)
         catchUp(connection)
+    }
+
+    /// Charges the uid with what is kept of long answers until they are read.
+    func charge(_ connection: Connection) {
+        let kept = (connection.output?.count ?? 0) + (connection.batch?.answers.count ?? 0)
+        let charged = kept > Bounds.unchargedAnswerBytes ? kept : 0
+        guard charged != connection.held?.count ?? 0 else { return }
+        connection.held = HeldBytes(charged, of: connection.credentials.uid, services.accounting)
     }
 
     func flush(_ connection: Connection) {

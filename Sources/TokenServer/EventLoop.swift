@@ -118,7 +118,7 @@ final class EventLoop: @unchecked Sendable {
         case .identified(let id, let identity):
             if let connection = connections[id] { identified(connection, identity) }
         case .delivered(let delivery): deliver(delivery)
-        case .finished(let id, let outcome):
+        case .finished(let id, let outcome, _):
             if let connection = connections[id] { finished(connection, outcome) }
         case .replayed(let id, let page):
             if let connection = connections[id] { replayed(connection, page) }
@@ -240,6 +240,7 @@ final class EventLoop: @unchecked Sendable {
         connection.isClosed = true
         Glibc.close(connection.descriptor)
         connection.deadline = nil
+        connection.held = nil
         connection.input.removeAll()
         recycle(connection)
         if connection.watch != nil { endWatch(connection) }

@@ -42,6 +42,16 @@ enum Bounds {
     static let readChunkBytes = 65_536
     /// Answers that wait for a caller to read them; above, no further line of that connection is taken.
     static let outputHighWaterBytes = 65_536
+    /// What an answer to a mutation has at most beside its id, credentials with a previous token's end.
+    static let mutationAnswerBytes = 384
+    /// Kept of one connection's answers without a charge: what it may owe, and an answer with an id as long as a line. The
+    /// number of connections bounds it.
+    static let unchargedAnswerBytes = 2 * outputHighWaterBytes
+    /// Longer answers that one uid has not read: pages of `list`, batches, watchers that lag. Above, its reads are busy
+    /// and its lagging watches end. As much as 32 of the longest.
+    static let answerBytesPerUser = 33_554_432
+    /// The same of all together, the share of one uid kept for administrators.
+    static let answerBytes = 268_435_456
     /// Mutations of one connection in the writer's queue: a whole batch of the contract's size.
     static let mutationsInFlight = 128
     /// How long a line may take from its first byte (the contract).
