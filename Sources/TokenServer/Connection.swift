@@ -3,6 +3,15 @@ import Glibc
 import TokenModel
 import TokenRPC
 
+/// What a uid had of the loop's turn, over all its connections.
+final class UserTurn {
+    var round: UInt64 = 0
+    /// That were taken.
+    var lines = 0
+    /// Those that share it.
+    var connections = 0
+}
+
 /// One caller's connection. Owned by one event loop and touched only on its thread.
 final class Connection {
     /// Whether the name behind the uid is known. Until then nothing is read.
@@ -29,6 +38,8 @@ final class Connection {
     var naming = Naming.looking
     /// Of the process that connected; its pid alone until it was looked at.
     var process: PeerProcess
+    /// Its uid's, shared with the uid's other connections of the loop.
+    var turn = UserTurn()
 
     var input = InputBuffer()
     var scanner = LineScanner()
@@ -67,6 +78,8 @@ final class Connection {
     var isClosed = false
     /// Marked while a delivery is worked on, so that its answers leave in one write.
     var isTouched = false
+    /// Among those whose stored lines wait for a turn of their uid.
+    var isPostponed = false
     var interest: UInt32 = 0
     var isRegistered = false
     var peerHungUp = false

@@ -9,6 +9,9 @@ import TokenRPC
 extension EventLoop {
     func adopt(_ connection: Connection) {
         connections[connection.id] = connection
+        connection.turn = turns[connection.credentials.uid] ?? UserTurn()
+        connection.turn.connections += 1
+        turns[connection.credentials.uid] = connection.turn
         connection.isRegistered = false
         describe(connection)
         updateInterest(connection)
@@ -19,7 +22,7 @@ extension EventLoop {
     /// descriptor stays its own: it is closed only where a stop's time is over.
     private func describe(_ connection: Connection) {
         let (id, descriptor, pid) = (connection.id, connection.descriptor, connection.credentials.pid)
-        services.processes.submit { [inbox] in
+        services.processes.submit(for: connection.credentials.uid) { [inbox] in
             inbox.put(.described(connection: id, PeerProcess(peerOf: descriptor, pid: pid)))
         }
     }
@@ -187,7 +190,7 @@ extension EventLoop {
         connection.outputHoldsSecret = false
         connection.sentBytes = 0
         let isSmall = output.capacity <= 4 * Bounds.outputHighWaterBytes
-        if isSmall, spareWriters.count < Bounds.eventsPerWait { spareWriters.append(output) }
+        if isSmall, spareWriters.count < Bounds.spareWriters { spareWriters.append(output) }
     }
 
     /// Where a connection's answers are written.

@@ -24,6 +24,10 @@ extension EventLoop {
         connection.isBlocked = false
         while !connection.isClosing, !connection.isClosed {
             guard connection.owedBytes < Bounds.outputHighWaterBytes else { return block(connection, offset) }
+            guard hasTurn(connection) else {
+                postpone(connection)
+                return block(connection, offset)
+            }
             if let batch = connection.batch {
                 guard advance(connection, batch) else { return block(connection, offset) }
                 continue
@@ -31,6 +35,7 @@ extension EventLoop {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
             switch connection.scanner.next(rest) {
             case .needsMore:
+                connection.turn.lines += rest.count / Bounds.readChunkBytes
                 notePartialLine(connection, isBegun: !rest.isEmpty)
                 return offset
             case .tooLong:
@@ -40,6 +45,7 @@ extension EventLoop {
                 failure(connection, Self.nullID, MethodFailure.lineTooLong)
                 connection.isClosing = true
             case .line(let length):
+                connection.turn.lines += 1 + length / Bounds.bytesLikeALine
                 guard take(connection, UnsafeRawBufferPointer(rebasing: rest[..<length])) else {
                     return block(connection, offset)
                 }

@@ -150,7 +150,7 @@ final class WriterStatements {
         if record.lapsed.isEmpty {
             insertAudit.bindNull(18)
         } else {
-            insertAudit.bind(18, AuditBlobs.bytes(record.lapsed))
+            AuditBlobs.withBytes(record.lapsed) { insertAudit.bind(18, $0) }
         }
         try insertAudit.run()
     }
