@@ -16,6 +16,8 @@ final class Accounting: Sendable {
         var connections = 0
         var connectionsByUser: [UInt32: Int] = [:]
         var buckets: [UInt32: Bucket] = [:]
+        var heldBytes = 0
+        var heldBytesByUser: [UInt32: Int] = [:]
 
         /// Whether a bucket says no more than that there is none.
         func isFull(_ bucket: Bucket) -> Bool {
@@ -82,4 +84,39 @@ final class Accounting: Sendable {
             books.buckets[uid]?.tokens = min(Double(rate), tokens + 1)
         }
     }
+
+    /// Whether a further long answer may be made. One may go over the bound, for its length is known only then.
+    func mayHoldMore(uid: UInt32, isPrivileged: Bool) -> Bool {
+        books.withLock { books in
+            if isPrivileged { return books.heldBytes < Bounds.answerBytes }
+            return books.heldBytes < Bounds.answerBytes - Bounds.answerBytesPerUser
+                && books.heldBytesByUser[uid, default: 0] < Bounds.answerBytesPerUser
+        }
+    }
+
+    fileprivate func hold(_ change: Int, of uid: UInt32) {
+        books.withLock { books in
+            books.heldBytes += change
+            let own = books.heldBytesByUser[uid, default: 0] + change
+            books.heldBytesByUser[uid] = own == 0 ? nil : own
+        }
+    }
+}
+
+/// Bytes that are kept for a caller and charged to its uid for as long as this is there.
+final class HeldBytes: Sendable {
+    let count: Int
+    private let uid: UInt32
+    private let accounting: Accounting
+
+    /// - Returns: nil for none.
+    init?(_ count: Int, of uid: UInt32, _ accounting: Accounting) {
+        guard count > 0 else { return nil }
+        self.count = count
+        self.uid = uid
+        self.accounting = accounting
+        accounting.hold(count, of: uid)
+    }
+
+    deinit { accounting.hold(-count, of: uid) }
 }

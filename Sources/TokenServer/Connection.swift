@@ -3,6 +3,15 @@ import Glibc
 import TokenModel
 import TokenRPC
 
+/// What a uid had of the loop's turn, over all its connections.
+final class UserTurn {
+    var round: UInt64 = 0
+    /// That were taken.
+    var lines = 0
+    /// Those that share it.
+    var connections = 0
+}
+
 /// One caller's connection. Owned by one event loop and touched only on its thread.
 final class Connection {
     /// Whether the name behind the uid is known. Until then nothing is read.
@@ -18,6 +27,9 @@ final class Connection {
         let position: UInt64
         /// The request's id as it was sent, or nil for a notification.
         let id: [UInt8]?
+
+        /// What it will take to answer.
+        var bytes: Int { id.map { $0.count + Bounds.mutationAnswerBytes } ?? 0 }
     }
 
     let id: UInt64
@@ -26,6 +38,8 @@ final class Connection {
     var naming = Naming.looking
     /// Of the process that connected; its pid alone until it was looked at.
     var process: PeerProcess
+    /// Its uid's, shared with the uid's other connections of the loop.
+    var turn = UserTurn()
 
     var input = InputBuffer()
     var scanner = LineScanner()
@@ -48,6 +62,7 @@ final class Connection {
     /// Mutations in flight, in their order.
     var due: [DueAnswer] = []
     var firstDue = 0
+    private var dueBytes = 0
     var nextPosition: UInt64 = 0
     /// A `list`, `status` or `watch` on the worker thread: its request's id, or nil inside for a notification.
     var blockingRead: BlockingRead?
@@ -63,6 +78,8 @@ final class Connection {
     var isClosed = false
     /// Marked while a delivery is worked on, so that its answers leave in one write.
     var isTouched = false
+    /// Among those whose stored lines wait for a turn of their uid.
+    var isPostponed = false
     var interest: UInt32 = 0
     var isRegistered = false
     var peerHungUp = false
@@ -92,11 +109,24 @@ final class Connection {
 
     var backlogBytes: Int { (output?.count ?? 0) - sentBytes }
 
+    /// What the caller has not read yet, with the answers that its mutations in flight will have: an id may be as long as
+    /// a line, so their number alone bounds nothing.
+    var owedBytes: Int { backlogBytes + dueBytes }
+
+    /// What is held for this caller beyond what every connection may; charged to its uid.
+    var held: HeldBytes?
+
+    func addDue(_ answer: DueAnswer) {
+        due.append(answer)
+        dueBytes += answer.bytes
+    }
+
     /// Takes the first due answer off.
     func takeDue(_ position: UInt64) -> DueAnswer {
         let first = due[firstDue]
         precondition(first.position == position, "answers come in the order of the requests")
         firstDue += 1
+        dueBytes -= first.bytes
         if firstDue == due.count {
             due.removeAll(keepingCapacity: true)
             firstDue = 0

@@ -9,6 +9,9 @@ import TokenRPC
 extension EventLoop {
     func adopt(_ connection: Connection) {
         connections[connection.id] = connection
+        connection.turn = turns[connection.credentials.uid] ?? UserTurn()
+        connection.turn.connections += 1
+        turns[connection.credentials.uid] = connection.turn
         connection.isRegistered = false
         describe(connection)
         updateInterest(connection)
@@ -122,9 +125,9 @@ extension EventLoop {
         guard !connection.isClosed else { return }
         answerLookups(connection)
         while true {
-            let wasFull = connection.backlogBytes >= Bounds.outputHighWaterBytes
+            let wasFull = connection.owedBytes >= Bounds.outputHighWaterBytes
             flush(connection)
-            guard wasFull, connection.isBlocked, connection.backlogBytes < Bounds.outputHighWaterBytes else { break }
+            guard wasFull, connection.isBlocked, connection.owedBytes < Bounds.outputHighWaterBytes else { break }
             advanceStored(connection)
             if connection.isClosed { return }
             answerLookups(connection)
@@ -140,8 +143,17 @@ extension EventLoop {
             return close(connection)
         }
         if connection.isClosing, connection.deadline == nil { setDeadline(connection) }
+        charge(connection)
         updateInterest(connection)
         catchUp(connection)
+    }
+
+    /// Charges the uid with what is kept of long answers until they are read.
+    func charge(_ connection: Connection) {
+        let kept = (connection.output?.count ?? 0) + (connection.batch?.answers.count ?? 0)
+        let charged = kept > Bounds.unchargedAnswerBytes ? kept : 0
+        guard charged != connection.held?.count ?? 0 else { return }
+        connection.held = HeldBytes(charged, of: connection.credentials.uid, services.accounting)
     }
 
     func flush(_ connection: Connection) {
@@ -178,7 +190,7 @@ extension EventLoop {
         connection.outputHoldsSecret = false
         connection.sentBytes = 0
         let isSmall = output.capacity <= 4 * Bounds.outputHighWaterBytes
-        if isSmall, spareWriters.count < Bounds.eventsPerWait { spareWriters.append(output) }
+        if isSmall, spareWriters.count < Bounds.spareWriters { spareWriters.append(output) }
     }
 
     /// Where a connection's answers are written.

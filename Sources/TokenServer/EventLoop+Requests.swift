@@ -23,7 +23,11 @@ extension EventLoop {
         var offset = 0
         connection.isBlocked = false
         while !connection.isClosing, !connection.isClosed {
-            guard connection.backlogBytes < Bounds.outputHighWaterBytes else { return block(connection, offset) }
+            guard connection.owedBytes < Bounds.outputHighWaterBytes else { return block(connection, offset) }
+            guard hasTurn(connection) else {
+                postpone(connection)
+                return block(connection, offset)
+            }
             if let batch = connection.batch {
                 guard advance(connection, batch) else { return block(connection, offset) }
                 continue
@@ -31,6 +35,7 @@ extension EventLoop {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
             switch connection.scanner.next(rest) {
             case .needsMore:
+                connection.turn.lines += rest.count / Bounds.readChunkBytes
                 notePartialLine(connection, isBegun: !rest.isEmpty)
                 return offset
             case .tooLong:
@@ -40,6 +45,7 @@ extension EventLoop {
                 failure(connection, Self.nullID, MethodFailure.lineTooLong)
                 connection.isClosing = true
             case .line(let length):
+                connection.turn.lines += 1 + length / Bounds.bytesLikeALine
                 guard take(connection, UnsafeRawBufferPointer(rebasing: rest[..<length])) else {
                     return block(connection, offset)
                 }
@@ -226,7 +232,7 @@ extension EventLoop {
         case .accepted:
             hasSubmitted = true
             connection.nextPosition += 1
-            connection.due.append(
+            connection.addDue(
                 Connection.DueAnswer(position: position, id: request.id.map { Array(reader.bytes(of: $0)) }))
         case .full:
             if !caller.isAdministrator { services.accounting.giveBackMutation(uid: caller.uid) }
@@ -240,8 +246,17 @@ extension EventLoop {
     ) {
         let connection = context.connection
         connection.blockingRead = Connection.BlockingRead(id: request.id.map { Array(reader.bytes(of: $0)) })
-        let (inbox, id) = (inbox, connection.id)
-        services.reads.submit(for: connection.credentials.uid) { inbox.put(.finished(connection: id, work())) }
+        let (inbox, id, uid) = (inbox, connection.id, connection.credentials.uid)
+        let accounting = services.accounting
+        let isPrivileged = connection.caller?.isAdministrator ?? false
+        services.reads.submit(for: uid) {
+            // Looked at when its turn has come: a thousand connections may have asked before the first was answered.
+            guard accounting.mayHoldMore(uid: uid, isPrivileged: isPrivileged) else {
+                return inbox.put(.finished(connection: id, .failure(MethodFailure.answersUnread), nil))
+            }
+            let outcome = work()
+            inbox.put(.finished(connection: id, outcome, HeldBytes(outcome.bytes, of: uid, accounting)))
+        }
     }
 
     // MARK: Answers

@@ -11,9 +11,11 @@ struct Watch {
     var isReading = false
 }
 
-/// A page of audit rows for a watcher that catches up; nil rows where the disk refused.
-struct ReplayPage: Sendable {
-    let records: [AuditRecord]?
+/// A page of audit rows for a watcher that catches up.
+enum ReplayPage: Sendable {
+    case records([AuditRecord])
+    /// There is none, and the watch ends.
+    case ended(ErrorCode)
 }
 
 /// What watchers see, and when a watch ends. `EventFeed` says why nothing is missed and nothing comes twice.
@@ -45,19 +47,29 @@ extension EventLoop {
             connection.backlogBytes < Bounds.outputHighWaterBytes
         else { return }
         connection.watch?.isReading = true
-        let (ledger, inbox, id) = (services.ledger, inbox, connection.id)
-        services.reads.submit(for: connection.credentials.uid) {
+        let (ledger, inbox, id, uid) = (services.ledger, inbox, connection.id, connection.credentials.uid)
+        let accounting = services.accounting
+        let isPrivileged = connection.caller?.isAdministrator ?? false
+        services.reads.submit(for: uid) {
+            guard accounting.mayHoldMore(uid: uid, isPrivileged: isPrivileged) else {
+                return inbox.put(.replayed(connection: id, .ended(.busy)))
+            }
             let records = try? ledger.records(after: watch.position, limit: Bounds.replayPageRows)
-            inbox.put(.replayed(connection: id, ReplayPage(records: records)))
+            inbox.put(.replayed(connection: id, records.map { .records($0) } ?? .ended(.storageUnavailable)))
         }
     }
 
     func replayed(_ connection: Connection, _ page: ReplayPage) {
         guard var watch = connection.watch else { return }
         watch.isReading = false
-        guard let records = page.records, records.first.map({ $0.sequence == watch.position + 1 }) ?? true else {
-            connection.watch = watch
-            sayWatchEnds(connection, page.records == nil ? .storageUnavailable : .historyGone)
+        let records: [AuditRecord]
+        switch page {
+        case .records(let read) where read.first.map({ $0.sequence == watch.position + 1 }) ?? true: records = read
+        case .records:
+            sayWatchEnds(connection, .historyGone)
+            return settle(connection)
+        case .ended(let code):
+            sayWatchEnds(connection, code)
             return settle(connection)
         }
         for record in records {
@@ -85,12 +97,20 @@ extension EventLoop {
                 append(&lines[index], to: connection)
             }
             connection.watch?.position = max(watch.position, last.sequence)
-            if connection.backlogBytes > Bounds.watcherBacklogBytes {
+            if connection.backlogBytes > Bounds.unchargedAnswerBytes {
                 flush(connection)
-                if connection.backlogBytes > Bounds.watcherBacklogBytes { sayWatchEnds(connection, .busy) }
+                charge(connection)
+                if lagsTooFar(connection) { sayWatchEnds(connection, .busy) }
             }
         }
         for connection in watchers where !connection.isTouched { settle(connection) }
+    }
+
+    private func lagsTooFar(_ connection: Connection) -> Bool {
+        if connection.backlogBytes > Bounds.watcherBacklogBytes { return true }
+        let isPrivileged = connection.caller?.isAdministrator ?? false
+        return connection.held != nil
+            && !services.accounting.mayHoldMore(uid: connection.credentials.uid, isPrivileged: isPrivileged)
     }
 
     private func append(_ record: AuditRecord, to connection: Connection) {

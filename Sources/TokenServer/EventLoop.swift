@@ -22,6 +22,12 @@ final class EventLoop: @unchecked Sendable {
     /// Closed in this round; an event that epoll has already reported may still name them.
     private var graveyard: [Connection] = []
     var watchers: [Connection] = []
+    /// Counts the turns of the loop.
+    private(set) var round: UInt64 = 0
+    /// What each uid that has a connection here had of this turn.
+    var turns: [UInt32: UserTurn] = [:]
+    /// Those with lines that wait for their uid's next turn.
+    private var postponed = FairQueue<Connection>()
     /// The credential socket's side, on the first loop only.
     private(set) var desk: CredentialDesk?
 
@@ -78,10 +84,15 @@ final class EventLoop: @unchecked Sendable {
     func run() -> Never {
         let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: Bounds.eventsPerWait)
         while true {
-            let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), timeout())
-            for index in 0..<max(0, Int(count)) {
-                handle(events[index])
-            }
+            let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), postponed.count == 0 ? timeout() : 0)
+            round += 1
+            // By turns, too, who of a uid comes first: what was postponed or what is ready, and of these another each time.
+            if round % 2 == 0 { goOn() }
+            let ready = max(0, Int(count))
+            let first = ready == 0 ? 0 : Int(round % UInt64(ready))
+            for index in first..<ready { handle(events[index]) }
+            for index in 0..<first { handle(events[index]) }
+            if round % 2 == 1 { goOn() }
             // Once a turn: who is woken earlier finds the first of many only, and commits it alone.
             if hasSubmitted {
                 hasSubmitted = false
@@ -105,7 +116,35 @@ final class EventLoop: @unchecked Sendable {
             finishDrainIfEmpty()
         default:
             guard let address = event.data.ptr else { return }
-            ready(Unmanaged<Connection>.fromOpaque(address).takeUnretainedValue(), event.events)
+            let connection = Unmanaged<Connection>.fromOpaque(address).takeUnretainedValue()
+            // Who has had its turn is reported again by the next epoll_wait(2), with all who came meanwhile.
+            if hasTurn(connection) { ready(connection, event.events) }
+        }
+    }
+
+    /// Whether something of this connection's uid may be worked on in this turn of the loop.
+    func hasTurn(_ connection: Connection) -> Bool {
+        if connection.turn.round != round {
+            connection.turn.round = round
+            connection.turn.lines = 0
+        }
+        return connection.turn.lines < Bounds.turnLines
+    }
+
+    /// Lets the lines that a connection has sent wait for its uid's next turn.
+    func postpone(_ connection: Connection) {
+        guard !connection.isPostponed else { return }
+        connection.isPostponed = true
+        postponed.append(connection, of: connection.credentials.uid)
+    }
+
+    /// Goes on with one postponed connection of each uid.
+    private func goOn() {
+        for _ in 0..<postponed.uids {
+            guard let connection = postponed.take() else { return }
+            connection.isPostponed = false
+            advanceStored(connection)
+            settle(connection)
         }
     }
 
@@ -118,7 +157,7 @@ final class EventLoop: @unchecked Sendable {
         case .identified(let id, let identity):
             if let connection = connections[id] { identified(connection, identity) }
         case .delivered(let delivery): deliver(delivery)
-        case .finished(let id, let outcome):
+        case .finished(let id, let outcome, _):
             if let connection = connections[id] { finished(connection, outcome) }
         case .replayed(let id, let page):
             if let connection = connections[id] { replayed(connection, page) }
@@ -169,6 +208,7 @@ final class EventLoop: @unchecked Sendable {
                 nextExpiry = min(nextExpiry, deadline)
             }
         }
+        nextExpiry = max(nextExpiry, now + Bounds.expiryMilliseconds)
     }
 
     /// Gives a connection the contract's time to do what it has to.
@@ -238,11 +278,14 @@ final class EventLoop: @unchecked Sendable {
         connection.isClosed = true
         Glibc.close(connection.descriptor)
         connection.deadline = nil
+        connection.held = nil
         connection.input.removeAll()
         recycle(connection)
         if connection.watch != nil { endWatch(connection) }
         connections[connection.id] = nil
         graveyard.append(connection)
+        connection.turn.connections -= 1
+        if connection.turn.connections == 0 { turns[connection.credentials.uid] = nil }
         services.accounting.releaseConnection(uid: connection.credentials.uid)
         finishDrainIfEmpty()
     }

@@ -18,7 +18,7 @@ final class Listener {
     private var spare: CInt
 
     /// How many connections one wake accepts: others get their turn between.
-    private static let acceptsPerWake = 64
+    private static let acceptsPerWake = 8
 
     init(
         descriptor: CInt, services: EventLoop.Services,

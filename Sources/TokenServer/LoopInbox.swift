@@ -14,8 +14,8 @@ enum LoopMessage: Sendable {
     case identified(connection: UInt64, Identity?)
     /// The outcomes of mutations, some of them perhaps of this loop's connections, and what watchers are to see.
     case delivered(Delivery)
-    /// A blocking read has ended.
-    case finished(connection: UInt64, BlockingOutcome)
+    /// A blocking read has ended; what it gives is charged for as long as this message is there.
+    case finished(connection: UInt64, BlockingOutcome, HeldBytes?)
     /// A watcher that catches up gets its next page.
     case replayed(connection: UInt64, ReplayPage)
     /// Other settings from now on.

@@ -1,4 +1,5 @@
 import Glibc
+import TokenModel
 
 /// One thread that does jobs, the uids who asked for them in turn: for what may block (NSS, SQLite's readers) and so must
 /// not run on an event loop. Its queue is bounded by its users: a connection has two jobs in it at most, a read and a

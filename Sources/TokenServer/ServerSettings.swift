@@ -38,16 +38,35 @@ public struct ServerSettings: Sendable {
 enum Bounds {
     /// Of `connections`, kept for root and administrators, so that they get in when a user has taken all he can.
     static let reservedConnections = 16
-    /// What one read takes at most: as long as the longest line, so that a full line costs one system call.
-    static let readChunkBytes = 65_536
+    /// What one read takes at most: some tens of requests, so that others get their turn between.
+    static let readChunkBytes = 8_192
+    /// Lines that are taken from one uid's connections in a turn of the loop; what else they have sent waits for the next.
+    /// So another's request waits for that much work, however many connections are full.
+    static let turnLines = 32
+    /// Bytes of a line that count like one more line: some requests' worth.
+    static let bytesLikeALine = 256
+    /// How often deadlines are looked at, at most: with a thousand half lines one comes every few milliseconds.
+    static let expiryMilliseconds: Int64 = 250
     /// Answers that wait for a caller to read them; above, no further line of that connection is taken.
     static let outputHighWaterBytes = 65_536
+    /// What an answer to a mutation has at most beside its id, credentials with a previous token's end.
+    static let mutationAnswerBytes = 384
+    /// Kept of one connection's answers without a charge: what it may owe, and an answer with an id as long as a line. The
+    /// number of connections bounds it.
+    static let unchargedAnswerBytes = 2 * outputHighWaterBytes
+    /// Longer answers that one uid has not read: pages of `list`, batches, watchers that lag. Above, its reads are busy
+    /// and its lagging watches end. As much as 32 of the longest.
+    static let answerBytesPerUser = 33_554_432
+    /// The same of all together, the share of one uid kept for administrators.
+    static let answerBytes = 268_435_456
     /// Mutations of one connection in the writer's queue: a whole batch of the contract's size.
     static let mutationsInFlight = 128
     /// How long a line may take from its first byte (the contract).
     static let lineTimeoutMilliseconds: Int64 = 10_000
-    /// How many ready connections one epoll_wait(2) reports: enough to amortize the call, few enough to stay fair.
-    static let eventsPerWait = 128
+    /// How many ready connections one epoll_wait(2) reports: as many as one uid may have, so that another's is seen.
+    static let eventsPerWait = 1_024
+    /// Writers that are kept for the next connections that need one.
+    static let spareWriters = 128
     /// Kept free in a batch's answer for each entry that is still to come: an error without its id.
     static let batchEntryReserveBytes = 256
     /// The largest result of a method that does not page: credentials, introspect, whoami, status.

@@ -109,11 +109,24 @@ enum LedgerReader {
         return selection
     }
 
+    /// What the tokens that ended may take of a page of records before it ends early: some 8,000 of them. An `unregister`
+    /// ends thousands at once.
+    private static let endedBytes = 65_536
+
+    /// The next records, one at least where there is one.
     static func records(after sequence: Int64, limit: Int, pool: DatabasePool?) throws -> [AuditRecord] {
+        var records: [AuditRecord] = []
+        var room = endedBytes
         try read(
             pool,
             recordColumns + " FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            [{ $0.bind($1, sequence) }, { $0.bind($1, Int64(max(0, limit))) }], record)
+            [{ $0.bind($1, sequence) }, { $0.bind($1, Int64(max(0, limit))) }]
+        ) { row in
+            records.append(try record(row))
+            room -= row.bytes(12).count
+            return room > 0
+        }
+        return records
     }
 
     /// What `record` reads, in its order.

@@ -2,17 +2,15 @@ internal import CLinux
 internal import Glibc
 internal import TokenModel
 
-/// What waits for the writer: bounded, and a uid that is not an administrator's may hold a part of it only. A place is
-/// charged to the caller's uid when it is taken and given back when the writer takes the mutation.
+/// What waits for the writer: bounded, and a uid that is not an administrator's may hold a part of it only. Uids take turns,
+/// and one gets a part of a batch only, so that who asks for one change does not wait for another's thousand.
 final class MutationQueue: @unchecked Sendable {
     // @unchecked: everything below `mutex` is touched only with the mutex held.
     private let capacity: Int
     private let capacityOfUser: Int
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let arrived: UnsafeMutablePointer<pthread_cond_t>
-    private var waiting: [Mutation] = []
-    private var first = 0
-    private var charges: [UInt32: Int] = [:]
+    private var waiting = FairQueue<Mutation>()
     private var isClosed = false
     private var isWriterWaiting = false
 
@@ -31,7 +29,6 @@ final class MutationQueue: @unchecked Sendable {
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
         pthread_cond_init(arrived, &attributes)
         pthread_condattr_destroy(&attributes)
-        waiting.reserveCapacity(capacity)
     }
 
     deinit {
@@ -41,19 +38,16 @@ final class MutationQueue: @unchecked Sendable {
         mutex.deallocate()
     }
 
-    var count: Int { locked { waiting.count - first } }
+    var count: Int { locked { waiting.count } }
 
     /// Adds a mutation; wakes nobody.
     func add(_ mutation: Mutation) -> Admission {
         locked {
             if isClosed { return .closed }
-            if waiting.count - first >= capacity { return .full }
-            if !mutation.caller.isAdministrator {
-                let charged = charges[mutation.caller.uid, default: 0]
-                if charged >= capacityOfUser { return .full }
-                charges[mutation.caller.uid] = charged + 1
-            }
-            waiting.append(mutation)
+            if waiting.count >= capacity { return .full }
+            let uid = mutation.caller.uid
+            if !mutation.caller.isAdministrator && waiting.count(of: uid) >= capacityOfUser { return .full }
+            waiting.append(mutation, of: uid)
             return .accepted
         }
     }
@@ -61,7 +55,7 @@ final class MutationQueue: @unchecked Sendable {
     /// Wakes a writer that sleeps while something waits for it.
     func wake() {
         locked {
-            guard isWriterWaiting, first < waiting.count else { return }
+            guard isWriterWaiting, waiting.count > 0 else { return }
             isWriterWaiting = false
             pthread_cond_signal(arrived)
         }
@@ -77,24 +71,17 @@ final class MutationQueue: @unchecked Sendable {
         case closed
     }
 
-    /// Waits for mutations and takes at most `limit`, the oldest first.
-    func take(_ limit: Int, timeoutMilliseconds: Int) -> Taken {
+    /// Waits for mutations and takes a batch of them, by turns of the uids, of each uid the oldest first.
+    func take(_ bounds: StoreConfiguration, timeoutMilliseconds: Int) -> Taken {
         locked {
             let deadline = Self.deadline(timeoutMilliseconds)
-            while first == waiting.count {
+            while waiting.count == 0 {
                 if isClosed { return .closed }
                 if pulse.isAsked { return .asked }
                 guard wait(until: deadline) else { return .idle }
             }
-            let end = min(first + limit, waiting.count)
-            let taken = Array(waiting[first..<end])
-            first = end
-            if first == waiting.count || first >= capacity {
-                waiting.removeSubrange(..<first)
-                first = 0
-            }
-            for mutation in taken where !mutation.caller.isAdministrator { giveBack(mutation.caller.uid) }
-            return .mutations(taken)
+            let each = waiting.uids > 1 ? bounds.batchShareBesideOthers : bounds.batchShareOfUser
+            return .mutations(waiting.take(bounds.batchLimit, each: each))
         }
     }
 
@@ -112,11 +99,6 @@ final class MutationQueue: @unchecked Sendable {
             isClosed = true
             pthread_cond_signal(arrived)
         }
-    }
-
-    private func giveBack(_ uid: UInt32) {
-        let charged = charges[uid, default: 1] - 1
-        charges[uid] = charged == 0 ? nil : charged
     }
 
     /// - Returns: false when the deadline has passed.

@@ -91,10 +91,12 @@ final class StateDirectory: Sendable {
             close(file)
             throw StoreError(.unsafeDirectory, "\(path)/\(name) is not a plain file; remove it.")
         }
-        if status.st_mode & 0o077 != 0 && fchmod(file, 0o600) != 0 {
-            let code = errno
+        guard status.st_uid == geteuid(), status.st_mode & 0o077 == 0 else {
             close(file)
-            throw StoreError.system("\(path)/\(name) cannot be made private", errno: code)
+            throw StoreError(
+                .unsafeDirectory,
+                "\(path)/\(name) is open to others; see who may have read it, then give it to uid \(geteuid()), mode 0600."
+            )
         }
         return file
     }

@@ -8,6 +8,11 @@ public struct StoreConfiguration: Sendable {
     public var queueShareOfUser = 4
     /// Mutations a transaction. Beyond this a larger batch gains nothing and the first of it waits longer.
     public var batchLimit = 512
+    /// Of them, one uid's: a millisecond or two, which another's change waits for the batch before its own. Nearly all that
+    /// group commit gains is gained by then.
+    public var batchShareOfUser = 64
+    /// The same where others wait too, for they wait for this batch.
+    public var batchShareBesideOthers = 16
     /// Tokens an owner; administrators are exempt.
     public var tokensPerOwner = TokenLimits.tokensPerOwner
     /// Rows that a page of `list` walks at most where what is asked for is rare: some 20 ms, after which another uid's read

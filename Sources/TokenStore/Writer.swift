@@ -56,7 +56,7 @@ final class Writer: @unchecked Sendable {
                 ? upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
                 : configuration.reopenMilliseconds
             let soon = pruning.hasMore ? min(timeout, configuration.idleMilliseconds) : timeout
-            switch queue.take(configuration.batchLimit, timeoutMilliseconds: soon) {
+            switch queue.take(configuration, timeoutMilliseconds: soon) {
             case .mutations(let mutations):
                 var rest = mutations[...]
                 while !rest.isEmpty { rest = runBatch(rest) }

@@ -353,3 +353,20 @@ def test_errors_of_the_transport_fit_the_schema(make_daemon):
         root.send(b" " * wire.MAX_LINE_BYTES)
         validate("error.line_too_long", wire.parse(root.read_line())["error"])
         root.assert_closed()
+
+
+# The threat model.
+
+
+def test_every_attack_names_tests_that_are_there():
+    page = (ROOT / "docs" / "threat-model.md").read_text()
+    tests = "\n".join(path.read_text() for path in (ROOT / "Tests").rglob("*") if path.suffix in (".py", ".swift"))
+    rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
+    attacks = [row for row in rows if "`" in row[2]]
+    assert len(attacks) > 25
+    for row in attacks:
+        for name in re.findall(r"`([^`]+)`", row[2]):
+            if "." in name:
+                assert any((ROOT / "Tests").rglob(name)), f"{name} is not a file of tests"
+            else:
+                assert re.search(rf"\b(?:def|func) {name}\b", tests), f"{name} is not a test"

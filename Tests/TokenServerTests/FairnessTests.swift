@@ -1,5 +1,6 @@
 import Synchronization
 import Testing
+import TokenModel
 
 @testable import TokenServer
 
@@ -17,6 +18,20 @@ struct FairnessTests {
         queue.append("a5", of: 1)
         #expect(queue.take() == "a5")
         #expect(queue.take() == nil)
+    }
+
+    @Test func aBatchHoldsSoManyOfEachAndNoMore() {
+        var queue = FairQueue<Int>()
+        for number in 0..<1_000 { queue.append(number, of: 1) }
+        for number in 1_000..<1_003 { queue.append(number, of: 2) }
+        #expect(queue.take(100, each: 4) == [0, 1_000, 1, 1_001, 2, 1_002, 3])
+        #expect(queue.take(3, each: 16) == [4, 5, 6])
+        #expect(queue.count == 993 && queue.uids == 1 && queue.count(of: 1) == 993 && queue.count(of: 2) == 0)
+        queue.append(1_003, of: 2)
+        var rest: [Int] = []
+        while queue.count > 0 { rest += queue.take(512, each: 64) }
+        #expect(rest.filter { $0 < 1_000 } == Array(7..<1_000), "each once, in its order")
+        #expect(rest.firstIndex(of: 1_003) == 1)
     }
 
     /// A thousand connections of one user that read do not put a thousand reads before another's.

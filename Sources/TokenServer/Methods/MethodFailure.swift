@@ -82,6 +82,9 @@ struct MethodFailure: Error, Sendable {
     static let answerFull = MethodFailure(
         .busy, message: "The batch's answer is full and nothing was done; ask again outside of this batch.",
         details: [.retryAfterMilliseconds(0)])
+    static let answersUnread = MethodFailure(
+        .busy, message: "Too many long answers are not read yet and nothing was done; read them, then try again.",
+        details: [.retryAfterMilliseconds(Bounds.retryAfterMilliseconds)])
     static let notYours = MethodFailure(
         .permissionDenied,
         message: "The caller may act only on its own application and what stands below it; ask an administrator.")

@@ -28,6 +28,11 @@ enum BlockingOutcome: Sendable {
     case failure(MethodFailure)
     /// A watch begins after this sequence number; nil for "from now on".
     case watch(since: Int64?)
+
+    /// What it gives.
+    var bytes: Int {
+        if case .result(let bytes) = self { bytes.count } else { 0 }
+    }
 }
 
 /// What a handler works with.

@@ -1,0 +1,67 @@
+/// What waits, of several uids: each has its turn after the others', so that nobody waits behind all that one of them asked
+/// for. Of one uid the oldest comes first.
+package struct FairQueue<Element> {
+    private struct Line {
+        var elements: [Element] = []
+        var first = 0
+
+        var count: Int { elements.count - first }
+
+        mutating func take() -> Element {
+            defer {
+                first += 1
+                // What was taken is let go when it is half: each element is moved once at most.
+                if first * 2 >= elements.count {
+                    elements.removeSubrange(..<first)
+                    first = 0
+                }
+            }
+            return elements[first]
+        }
+    }
+
+    /// How many wait.
+    package private(set) var count = 0
+    private var lines: [UInt32: Line] = [:]
+    /// The uids that have something here, who is next first.
+    private var turns: [UInt32] = []
+
+    /// An empty one.
+    package init() {}
+
+    /// Of how many uids.
+    package var uids: Int { turns.count }
+
+    /// How many of one uid wait.
+    package func count(of uid: UInt32) -> Int { lines[uid]?.count ?? 0 }
+
+    /// Puts one behind those of its uid.
+    package mutating func append(_ element: Element, of uid: UInt32) {
+        count += 1
+        if lines[uid] == nil { turns.append(uid) }
+        lines[uid, default: Line()].elements.append(element)
+    }
+
+    /// Takes what is next, or nil.
+    package mutating func take() -> Element? {
+        // As many uids as there are users who ask at the same moment: to move the rest up is cheap.
+        guard let uid = turns.first, let element = lines[uid]?.take() else { return nil }
+        count -= 1
+        turns.removeFirst()
+        if count(of: uid) > 0 { turns.append(uid) } else { lines[uid] = nil }
+        return element
+    }
+
+    /// Takes at most `limit`, by turns, and of no uid more than `each`.
+    package mutating func take(_ limit: Int, each: Int) -> [Element] {
+        var taken: [Element] = []
+        taken.reserveCapacity(min(limit, count))
+        for _ in 0..<each {
+            for _ in turns.indices {
+                guard taken.count < limit, let element = take() else { return taken }
+                taken.append(element)
+            }
+        }
+        return taken
+    }
+}
