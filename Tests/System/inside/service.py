@@ -33,8 +33,7 @@ def check_the_units_are_verified_silently():
 
 def check_the_exposure_is_small():
     for unit in UNITS:
-        # A template that acts on other units as root says so itself, and is nobody's server.
-        if unit.suffix == ".service" and "@" not in unit.name:
+        if unit.suffix == ".service":
             said = run("systemd-analyze", "security", "--offline=yes", unit, "--no-pager")
             exposure = float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)[1])
             assert exposure <= LARGEST_EXPOSURE, said
