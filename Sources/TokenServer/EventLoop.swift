@@ -16,6 +16,8 @@ final class EventLoop: @unchecked Sendable {
     let inbox: LoopInbox
     var services: Services
     private let epoll: CInt
+    /// What one epoll_wait(2) reports.
+    private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: Bounds.eventsPerWait)
     private var listeners: [Listener] = []
 
     var connections: [UInt64: Connection] = [:]
@@ -76,21 +78,23 @@ final class EventLoop: @unchecked Sendable {
 
     /// Runs for ever, on the calling thread.
     func run() -> Never {
-        let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: Bounds.eventsPerWait)
-        while true {
-            let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), timeout())
-            for index in 0..<max(0, Int(count)) {
-                handle(events[index])
-            }
-            // Once a turn: who is woken earlier finds the first of many only, and commits it alone.
-            if hasSubmitted {
-                hasSubmitted = false
-                services.ledger.wakeWriter()
-            }
-            settleLookups()
-            expire()
-            graveyard.removeAll(keepingCapacity: true)
+        while true { turn(milliseconds: timeout()) }
+    }
+
+    /// Goes round once: waits so long at most, for ever with -1, and does what there is to do.
+    func turn(milliseconds: CInt) {
+        let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), milliseconds)
+        for index in 0..<max(0, Int(count)) {
+            handle(events[index])
         }
+        // Once a turn: who is woken earlier finds the first of many only, and commits it alone.
+        if hasSubmitted {
+            hasSubmitted = false
+            services.ledger.wakeWriter()
+        }
+        settleLookups()
+        expire()
+        graveyard.removeAll(keepingCapacity: true)
     }
 
     private func handle(_ event: epoll_event) {
