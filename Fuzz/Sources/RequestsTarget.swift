@@ -80,9 +80,13 @@ enum RequestsTarget {
     private static func mayActOn(_ application: ApplicationName, _ who: Who) -> Bool {
         switch who {
         case .root: true
-        case .alice: application.text == "alice" || application.text.hasPrefix("alice/")
-        case .verifier: application.text == "bob" || application.text.hasPrefix("bob/")
+        case .alice: isOf("alice", application)
+        case .verifier: isOf("bob", application)
         case .nobody: false
         }
+    }
+
+    private static func isOf(_ owner: String, _ application: ApplicationName) -> Bool {
+        application.text == owner || application.text.hasPrefix(owner + "/") && application.text != owner + "/"
     }
 }
