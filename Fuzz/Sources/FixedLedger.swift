@@ -59,7 +59,11 @@ final class FixedLedger: TokenLedger {
         }
     }
 
-    func submit(_ mutation: Mutation) -> Admission {
+    var journalStatus: JournalStatus? { nil }
+
+    func wakeWriter() {}
+
+    func enqueue(_ mutation: Mutation) -> Admission {
         state.withLock { state in
             if mutation.command.names("full") { return .full }
             state.commands.append(mutation.command)
@@ -104,8 +108,9 @@ final class FixedLedger: TokenLedger {
             AuditRecord(
                 sequence: sequence, time: Instant(milliseconds: 1_000), event: .rotated,
                 registrationID: RegistrationID(high: 5, low: 6), application: application, project: ProjectCode("P"),
-                principal: Principal.user(name: "alice", uid: 1_000), uid: 1_000, gid: 1_000, pid: 1, unit: nil,
-                fingerprint: Fingerprint(value: 7), ended: [Fingerprint(value: 8)], shortened: [],
+                principal: Principal.user(name: "alice", uid: 1_000), uid: 1_000, gid: 1_000,
+                process: PeerProcess(pid: 1), fingerprint: Fingerprint(value: 7), ended: [Fingerprint(value: 8)],
+                lapsed: [], shortened: [],
                 chain: TokenDigest(words: (0, 0, 0, 0)))
         }
     }

@@ -38,8 +38,8 @@ final class SteppedLoop {
     let ledger: FixedLedger
     private let loop: EventLoop
     private let accounting: Accounting
-    /// What the daemon reads on a thread of its own.
-    private let reads = SerialWorker()
+    /// What the daemon does on threads of their own.
+    private let (processes, reads) = (SerialWorker(), SerialWorker())
     private var lastID: UInt64 = 0
 
     init() throws {
@@ -51,7 +51,7 @@ final class SteppedLoop {
             index: 0, inbox: inbox,
             services: EventLoop.Services(
                 settings: settings, ledger: ledger, names: NameService(directory: Who.Directory()),
-                accounting: accounting, reads: reads, reload: { ["line 1 is wrong"] },
+                processes: processes, accounting: accounting, reads: reads, reload: { ["line 1 is wrong"] },
                 clock: SystemClock(), logger: Logger(label: "fuzz") { _ in SwiftLogNoOpLogHandler() },
                 startedAt: 0, feed: EventFeed(loops: 1, lastSequence: FixedLedger.lastSequence),
                 refusals: RefusalLog { 0 }))
@@ -67,6 +67,8 @@ final class SteppedLoop {
         lastID += 1
         _ = accounting.admitConnection(uid: who.credentials.uid, isPrivileged: true)
         loop.inbox.put(.adopt(descriptor: ends[0], credentials: who.credentials, id: lastID))
+        loop.turn(milliseconds: 0)
+        processes.doJob()
         loop.turn(milliseconds: 0)
         while loop.connections[lastID]?.isLooking == true { loop.turn(milliseconds: -1) }
         for piece in pieces where !piece.isEmpty {
