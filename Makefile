@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench guard-update soak build install deb clean
+.PHONY: help demo test check format fuzz sanitize bench guard-update soak build install deb clean
 
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
@@ -38,7 +38,14 @@ check: ## format, imports, structure, scripts and links, without running the tes
 	scripts/check
 
 format: ## formats the Swift sources in place
-	swift format --in-place --recursive Sources Tests Package.swift
+	swift format --in-place --recursive Sources Tests Fuzz/Sources Package.swift
+
+fuzz: ## ten seconds of each fuzzer (scripts/fuzz takes more: docs/testing.md)
+	scripts/fuzz
+
+sanitize: ## the unit tests under the thread sanitizer, then under the address sanitizer
+	scripts/sanitize thread
+	scripts/sanitize address
 
 bench: ## speed beside Redis and PostgreSQL, growth, client, profiles, in one run; scripts/bench says what BENCH_... do
 	scripts/bench

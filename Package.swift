@@ -100,3 +100,19 @@ let package = Package(
             swiftSettings: strict, linkerSettings: crypto),
     ]
 )
+
+// The fuzzers, only where scripts/fuzz asks for them: they need a compiler flag that nothing else may be built with.
+// They compile the reader of the configuration themselves (Fuzz/Sources/Configuration is a link), so that they need
+// neither the daemon nor its database.
+if Context.environment["SCAEM_FUZZ"] != nil {
+    package.targets += [
+        .systemLibrary(name: "CFuzzer", path: "Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "Fuzz",
+            dependencies: [
+                "CFuzzer", "TokenModel", "TokenRPC", "TokenServer", "CLinux", "TOMLKit",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Fuzz/Sources", swiftSettings: strict, linkerSettings: crypto + [.unsafeFlags(["-use-ld=lld"])]),
+    ]
+}

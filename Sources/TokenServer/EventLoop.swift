@@ -16,6 +16,8 @@ final class EventLoop: @unchecked Sendable {
     let inbox: LoopInbox
     var services: Services
     private let epoll: CInt
+    /// What one epoll_wait(2) reports.
+    private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: Bounds.eventsPerWait)
     private var listeners: [Listener] = []
 
     var connections: [UInt64: Connection] = [:]
@@ -82,25 +84,28 @@ final class EventLoop: @unchecked Sendable {
 
     /// Runs for ever, on the calling thread.
     func run() -> Never {
-        let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: Bounds.eventsPerWait)
-        while true {
-            let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), postponed.count == 0 ? timeout() : 0)
-            round += 1
-            // By turns, too, who of a uid comes first: what was postponed or what is ready, and of these another each time.
-            if round % 2 == 0 { goOn() }
-            let ready = max(0, Int(count))
-            let first = ready == 0 ? 0 : Int(round % UInt64(ready))
-            for index in first..<ready { handle(events[index]) }
-            for index in 0..<first { handle(events[index]) }
-            if round % 2 == 1 { goOn() }
-            // Once a turn: who is woken earlier finds the first of many only, and commits it alone.
-            wakeWriter()
-            settleLookups()
-            // What was sent may have made room for what waited.
-            wakeWriter()
-            expire()
-            graveyard.removeAll(keepingCapacity: true)
-        }
+        while true { turn(milliseconds: timeout()) }
+    }
+
+    /// Goes round once: waits so long at most, for ever with -1, and does what there is to do.
+    func turn(milliseconds: CInt) {
+        let wait = postponed.count == 0 ? milliseconds : 0
+        let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), wait)
+        round += 1
+        // By turns, too, who of a uid comes first: what was postponed or what is ready, and of these another each time.
+        if round % 2 == 0 { goOn() }
+        let ready = max(0, Int(count))
+        let first = ready == 0 ? 0 : Int(round % UInt64(ready))
+        for index in first..<ready { handle(events[index]) }
+        for index in 0..<first { handle(events[index]) }
+        if round % 2 == 1 { goOn() }
+        // Once a turn: who is woken earlier finds the first of many only, and commits it alone.
+        wakeWriter()
+        settleLookups()
+        // What was sent may have made room for what waited.
+        wakeWriter()
+        expire()
+        graveyard.removeAll(keepingCapacity: true)
     }
 
     private func wakeWriter() {

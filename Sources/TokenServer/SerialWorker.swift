@@ -10,11 +10,16 @@ final class SerialWorker: @unchecked Sendable {
     private let arrived = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var jobs = FairQueue<@Sendable () -> Void>()
 
-    init(name: String) {
+    /// A worker without a thread: somebody calls `doJob`.
+    init() {
         pthread_mutex_init(lock, nil)
         pthread_cond_init(arrived, nil)
+    }
+
+    convenience init(name: String) {
+        self.init()
         // The thread keeps the worker alive for as long as the process runs: it may be stuck in a look-up at exit.
-        startThread(name: name) { [self] in run() }
+        startThread(name: name) { [self] in while true { doJob() } }
     }
 
     func submit(for uid: UInt32, _ job: @escaping @Sendable () -> Void) {
@@ -24,16 +29,15 @@ final class SerialWorker: @unchecked Sendable {
         pthread_mutex_unlock(lock)
     }
 
-    private func run() -> Never {
-        while true {
-            pthread_mutex_lock(lock)
-            var next = jobs.take()
-            while next == nil {
-                pthread_cond_wait(arrived, lock)
-                next = jobs.take()
-            }
-            pthread_mutex_unlock(lock)
-            next?()
+    /// Waits until there is a job, and does the one whose turn it is.
+    func doJob() {
+        pthread_mutex_lock(lock)
+        var next = jobs.take()
+        while next == nil {
+            pthread_cond_wait(arrived, lock)
+            next = jobs.take()
         }
+        pthread_mutex_unlock(lock)
+        next?()
     }
 }

@@ -31,7 +31,7 @@ extension Configuration {
             let start = error.source.begin
             throw ConfigurationError(
                 file: file,
-                problems: [.init(line: start.line, column: start.column, message: error.description)])
+                problems: [.init(line: start.line, column: start.column, message: onOneLine(error.description))])
         } catch {
             throw ConfigurationError(file: file, "\(error)")
         }
@@ -44,8 +44,16 @@ extension Configuration {
         return reader.configuration
     }
 
+    /// A sentence of the library's, which may repeat any character of the file: a line feed would make it two problems,
+    /// an escape would speak to the terminal of whoever reads it.
+    private static func onOneLine(_ sentence: String) -> String {
+        sentence.unicodeScalars.reduce(into: "") { text, scalar in
+            text += scalar.properties.generalCategory == .control ? scalar.escaped(asASCII: true) : String(scalar)
+        }
+    }
+
     /// The text of a file, without what the library would misread: it takes a C string, and hands C strings back, so
-    /// that a NUL in the file or in an escape would hide what follows it.
+    /// that a NUL in the file or in an escape would hide what follows it; and over some texts it ends the process.
     private static func checkedText(_ bytes: [UInt8], file: String) throws(ConfigurationError) -> String {
         let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         for (index, line) in lines.enumerated() {
@@ -57,6 +65,7 @@ extension Configuration {
                     file: file, problems: [.init(line: index + 1, message: "a NUL has no place in a configuration")])
             }
         }
+        if let problem = AssertedText.problem(in: bytes) { throw ConfigurationError(file: file, problems: [problem]) }
         return String(decoding: bytes, as: UTF8.self)
     }
 
