@@ -230,7 +230,8 @@ def check_a_database_older_than_the_journal_is_noticed():
     run("systemctl", "start", "scaem-tokend.socket")
     call("ping")
     eventually(lambda: any(
-        "older than the journal" in m and str(last) in m for m in messages("-u", "scaem-tokend.service")), 30, "the warning")
+        "older than the journal" in entry["MESSAGE"] and entry["SCAEM_FIRST"] == str(last - 1)
+        for entry in journal("-u", "scaem-tokend.service", "PRIORITY=2")), 30, "the warning")  # fmt: skip
 
 
 def check_restore_takes_what_was_ended_from_the_journal():
