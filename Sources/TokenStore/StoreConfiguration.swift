@@ -8,9 +8,9 @@ public struct StoreConfiguration: Sendable {
     public var queueShareOfUser = 4
     /// Mutations a transaction. Beyond this a larger batch gains nothing and the first of it waits longer.
     public var batchLimit = 512
-    /// Of them, one uid's: a millisecond or two, which another's change waits for the batch before its own. Nearly all that
-    /// group commit gains is gained by then.
-    public var batchShareOfUser = 64
+    /// Of them, one uid's while nobody else waits: two milliseconds or three, which another's change waits for the batch
+    /// before its own. Nearly all that group commit gains is gained by then.
+    public var batchShareOfUser = 128
     /// The same where others wait too, for they wait for this batch.
     public var batchShareBesideOthers = 16
     /// Tokens an owner; administrators are exempt.
@@ -26,9 +26,8 @@ public struct StoreConfiguration: Sendable {
     public var idleMilliseconds = 50
     /// `last_used_at` is written behind, this many rows a commit.
     public var lastUsedRows = 500
-    /// How often `last_used_at` is written behind while nothing waits; after half as much again
-    /// also while something does. The
-    /// contract allows a lag of 60 s.
+    /// How often `last_used_at` is written behind while nothing waits; after half as much again also while something
+    /// does. The contract allows a lag of 60 s.
     public var lastUsedSeconds: Int64 = 30
     /// Audit rows at most; the oldest go before their time.
     public var auditRowsMax: Int64 = 10_000_000

@@ -226,7 +226,7 @@ def test_every_error_is_described():
 
 
 # What no line of an example can bring about.
-NOT_SHOWN = {"line_too_long", "batch_too_large", "internal_error", "busy", "storage_unavailable", "shutting_down",
+NOT_SHOWN = {"line_too_long", "internal_error", "busy", "storage_unavailable", "shutting_down",
              "invalid_configuration"}  # fmt: skip
 
 

@@ -76,7 +76,9 @@ import TokenModel
 
     /// More pages than are gathered for one write to the log.
     @Test func aBatchOfManyPagesIsWhole() throws {
-        let test = try TestLedger()
+        var configuration = StoreConfiguration()
+        configuration.batchShareOfUser = configuration.batchLimit
+        let test = try TestLedger(configuration: configuration)
         var mutations: [Mutation] = []
         try together(test) {
             for number in 0..<400 {
