@@ -94,14 +94,19 @@ final class EventLoop: @unchecked Sendable {
             for index in 0..<first { handle(events[index]) }
             if round % 2 == 1 { goOn() }
             // Once a turn: who is woken earlier finds the first of many only, and commits it alone.
-            if hasSubmitted {
-                hasSubmitted = false
-                services.ledger.wakeWriter()
-            }
+            wakeWriter()
             settleLookups()
+            // What was sent may have made room for what waited.
+            wakeWriter()
             expire()
             graveyard.removeAll(keepingCapacity: true)
         }
+    }
+
+    private func wakeWriter() {
+        guard hasSubmitted else { return }
+        hasSubmitted = false
+        services.ledger.wakeWriter()
     }
 
     private func handle(_ event: epoll_event) {

@@ -1,6 +1,6 @@
-internal import Dispatch
 internal import GRDB
 internal import GRDBSQLite
+internal import Glibc
 internal import TokenModel
 
 /// Where the audit stands: the last row's number and its chain value.
@@ -47,12 +47,27 @@ extension TokenIndex {
         }
     }
 
-    /// Runs both, on two threads where there are two; what one changes the other must not look at.
+    /// Runs both at once; what one changes the other must not look at. By a thread that ends with it: Dispatch's would
+    /// stay, with descriptors of their own.
     private static func bothAtOnce(
         _ first: @escaping () throws -> Void, _ second: @escaping () throws -> Void
     ) throws {
         let work = SideBySide(bodies: [first, second])
-        DispatchQueue.concurrentPerform(iterations: 2) { work.run($0) }
+        var thread = pthread_t()
+        let argument = Unmanaged.passRetained(work)
+        let result = pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<SideBySide>.fromOpaque(argument).takeRetainedValue().run(0)
+                return nil
+            }, argument.toOpaque())
+        if result != 0 {
+            argument.release()
+            work.run(0)
+        }
+        work.run(1)
+        if result == 0 { pthread_join(thread, nil) }
         if let error = work.errors.lazy.compactMap({ $0 }).first { throw error }
     }
 

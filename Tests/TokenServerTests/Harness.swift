@@ -14,13 +14,15 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
         var admission = Admission.accepted
         var records: [AuditRecord] = []
         var calls: [String] = []
+        /// Taken, and the writer was not woken since.
+        var unheard = 0
     }
 
     /// What the server asked for, in its order.
     var calls: [String] { state.withLock { $0.calls } }
 
     private let state = Mutex(State())
-    /// Counts submitted mutations, so that a test can wait for them.
+    /// Counts submitted mutations as a sleeping writer sees them, when it is woken, so that a test can wait for them.
     let submitted = Counter()
     var deliver: @Sendable (Delivery) -> Void = { _ in }
 
@@ -43,15 +45,24 @@ final class ScriptedLedger: TokenLedger, @unchecked Sendable {
         for place in 0..<digests.count { answer(place, nil) }
     }
 
-    func wakeWriter() {}
+    func wakeWriter() {
+        let heard = state.withLock { state in
+            defer { state.unheard = 0 }
+            return state.unheard
+        }
+        for _ in 0..<heard { submitted.increment() }
+    }
 
     func enqueue(_ mutation: Mutation) -> Admission {
         let admission = state.withLock { state in
             state.calls.append("submit")
-            if case .accepted = state.admission { state.waiting.append(mutation) }
+            if case .accepted = state.admission {
+                state.waiting.append(mutation)
+                state.unheard += 1
+            }
             return state.admission
         }
-        submitted.increment()
+        if case .accepted = admission {} else { submitted.increment() }
         return admission
     }
 

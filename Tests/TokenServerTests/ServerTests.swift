@@ -47,6 +47,30 @@ struct ServerTests {
         #expect(harness.ledger.calls == ["introspect", "introspect", "submit", "introspect"])
     }
 
+    /// Look-ups of several connections are answered together; each gets its own, in its place, whatever its id.
+    @Test func lookUpsOfManyConnectionsKeepTheirPlaces() throws {
+        let harness = try Harness()
+        defer { harness.stop() }
+        let connections = (0..<20).map { _ in harness.connect() }
+        let long = String(repeating: "7", count: 33)
+        for (number, connection) in connections.enumerated() {
+            let ids = ["\(number)", "\"\(long)-\(number)\"", "\"\(number)b\""]
+            let lookUps = ids.map {
+                #"{"jsonrpc":"2.0","id":\#($0),"method":"introspect","params":{"token":"x"}}"# + "\n"
+            }
+            let batch = "[" + lookUps.joined(separator: ",").replacing("\n", with: "") + "]\n"
+            connection.send(lookUps.joined() + request(ping, 1) + lookUps[0] + batch)
+        }
+        for (number, connection) in connections.enumerated() {
+            func answer(_ id: String) -> String { #"{"jsonrpc":"2.0","id":\#(id),"result":{"active":false}}"# }
+            let answers = ["\(number)", "\"\(long)-\(number)\"", "\"\(number)b\""].map(answer)
+            for expected in answers { #expect(connection.line() == expected) }
+            #expect(connection.line() == #"{"jsonrpc":"2.0","id":1,"result":{}}"#)
+            #expect(connection.line() == answers[0])
+            #expect(connection.line() == "[" + answers.joined(separator: ",") + "]")
+        }
+    }
+
     /// A line has ten seconds, in which the daemon reads; while NSS is asked again it does not.
     @Test func aLookUpIsNotCountedAgainstALine() throws {
         let directory = ScriptedDirectory()

@@ -74,6 +74,25 @@ import TokenModel
         _ = try test.ledger.countedChainRows()
     }
 
+    /// More pages than are gathered for one write to the log.
+    @Test func aBatchOfManyPagesIsWhole() throws {
+        let test = try TestLedger()
+        var mutations: [Mutation] = []
+        try together(test) {
+            for number in 0..<400 {
+                let name = try app("alice/" + String(repeating: "n", count: 100) + "\(number)")
+                mutations.append(try test.submit(.register(application: name, project: project("p"), ttlSeconds: 60)))
+            }
+        }
+        for mutation in mutations {
+            guard case .credentials = try test.collector.outcome(of: mutation) else { throw TestFault("refused") }
+        }
+        #expect(try #require(test.collector.deliveries.map(\.mutations.count).max()) >= 400)
+        try test.ledger.expectIndexEqualsTable()
+        try test.reopen()
+        try test.ledger.expectIndexEqualsTable()
+    }
+
     @Test func theQuotaCountsTheOpenBatch() throws {
         var configuration = StoreConfiguration()
         configuration.tokensPerOwner = 3
