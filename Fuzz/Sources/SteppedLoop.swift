@@ -93,8 +93,9 @@ final class SteppedLoop {
     private func settle(_ peer: Peer) {
         var isMoving = true
         while isMoving {
-            loop.turn(milliseconds: 0)
-            isMoving = peer.receive()
+            let wasReady = loop.turn(milliseconds: 0)
+            // What takes turns with others' goes on by itself.
+            isMoving = peer.receive() || wasReady || loop.postponed.count > 0
             if let delivery = ledger.finish() {
                 loop.inbox.put(.delivered(delivery))
                 isMoving = true

@@ -29,7 +29,7 @@ final class EventLoop: @unchecked Sendable {
     /// What each uid that has a connection here had of this turn.
     var turns: [UInt32: UserTurn] = [:]
     /// Those with lines that wait for their uid's next turn.
-    private var postponed = FairQueue<Connection>()
+    private(set) var postponed = FairQueue<Connection>()
     /// The credential socket's side, on the first loop only.
     private(set) var desk: CredentialDesk?
 
@@ -88,7 +88,9 @@ final class EventLoop: @unchecked Sendable {
     }
 
     /// Goes round once: waits so long at most, for ever with -1, and does what there is to do.
-    func turn(milliseconds: CInt) {
+    /// - Returns: whether there was anything.
+    @discardableResult
+    func turn(milliseconds: CInt) -> Bool {
         let wait = postponed.count == 0 ? milliseconds : 0
         let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), wait)
         round += 1
@@ -106,6 +108,7 @@ final class EventLoop: @unchecked Sendable {
         wakeWriter()
         expire()
         graveyard.removeAll(keepingCapacity: true)
+        return ready > 0
     }
 
     private func wakeWriter() {
