@@ -57,16 +57,8 @@ guard-update: ## counts anew what a request costs, for Tests/Guard: after a chan
 	swift build $(daemon_flags)
 	Benchmarks/guard/guard.py update "$$(swift build -c release --show-bin-path)"
 
-soak: ## the longer forms: an hour of random histories, sanitizers, 10 million inputs a fuzzer, the speed with a million tokens
-	scripts/ensure-packages build test
-	swift build
-	SCAEM_BIN_DIR="$$(swift build --show-bin-path)" SCAEM_PROPERTY_SECONDS=$${SCAEM_PROPERTY_SECONDS:-3600} \
-		/usr/bin/python3 -B -m pytest -p no:cacheprovider -q Tests/Contract/test_property.py
-	scripts/sanitize thread units contract
-	scripts/sanitize address units contract
-	scripts/fuzz --runs $${FUZZ_RUNS:-10000000}
-	BENCH_TOKENS=$${BENCH_TOKENS:-1000000} BENCH_SECONDS=$${BENCH_SECONDS:-10} BENCH_ROUNDS=$${BENCH_ROUNDS:-5} \
-		scripts/bench
+soak: ## the longer forms: kills, every fault, random histories, sanitizers, fuzzers, speed (SOAK_SECONDS=3600 SOAK_PARTS=)
+	scripts/soak $(SOAK_PARTS)
 
 build: ## release builds: .build/release/scaem-tokend and .build-client/release/scaem-token
 	scripts/ensure-packages build

@@ -17,6 +17,8 @@ public enum MessageID: String, CaseIterable, Sendable {
     case commitUnknown = "0a333817d07d4716a6cc698597f1f43f"
     case invariantBroken = "ba45b3a7183a41abb5901c154fddfc03"
     case checkpointFailed = "ff96933c797340acb7159aad03e6493f"
+    case clockSet = "ad5e294b78364f58849eeb5a46766425"
+    case clockBehindRecords = "ed6ae6c323a34a1aba7d8db0715ca4d3"
     case randomnessFailed = "5c7e9d3cf55040f6b98e5b2cd4a829f6"
     case noCallersGroup = "24a4e3dec0ff493fb6e65b2603c418c5"
     case fewDescriptors = "aeea046d080b49ebb3ff7242f63f1ac4"

@@ -64,6 +64,21 @@ public struct HeldToken: Equatable, Sendable {
         self.previous = previous
     }
 
+    /// The same, read back at a start: a grace that was granted for an hour lasts an hour from then at most, though the
+    /// wall clock was set back meanwhile. It was granted when the token was made that came after it.
+    public func limitingGraces(asOf moment: Moment) -> HeldToken {
+        guard !previous.isEmpty else { return self }
+        let successors = previous.dropFirst().map(\.issuedAt) + [issuedAt]
+        let limited = zip(previous, successors).map { token, grantedAt in
+            PreviousToken(
+                digest: token.digest, issuedAt: token.issuedAt, expiresAt: token.expiresAt,
+                bootDeadlineMilliseconds: min(
+                    token.bootDeadlineMilliseconds,
+                    moment.bootMilliseconds + token.expiresAt.milliseconds - grantedAt.milliseconds))
+        }
+        return HeldToken(digest: digest, issuedAt: issuedAt, expiresAt: expiresAt, previous: limited)
+    }
+
     /// A token is dead from its expiry on.
     public func isAlive(at moment: Moment) -> Bool { moment.wall < expiresAt }
 

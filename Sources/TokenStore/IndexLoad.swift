@@ -3,10 +3,11 @@ internal import GRDBSQLite
 internal import Glibc
 internal import TokenModel
 
-/// Where the audit stands: the last row's number and its chain value.
+/// Where the audit stands: the last row's number, its chain value and its time.
 struct AuditHead: Equatable {
     var sequence: Int64
     var chain: TokenDigest
+    var time: Instant
 }
 
 extension TokenIndex {
@@ -106,7 +107,8 @@ extension TokenIndex {
             else { throw Self.damaged("token", id) }
             let held = HeldToken(
                 digest: digest, issuedAt: Instant(milliseconds: issuedAt),
-                expiresAt: Instant(milliseconds: expiresAt), previous: previous)
+                expiresAt: Instant(milliseconds: expiresAt), previous: previous
+            ).limitingGraces(asOf: moment)
             let token = tokens[takeToken(StoredToken(id: id, held: held))]
             token.pointee.project = projects.retain(project)
             let application = UInt64(bitPattern: row.integer(1))
@@ -153,16 +155,17 @@ extension TokenIndex {
     }
 
     private static func readHead(_ connection: OpaquePointer) throws -> AuditHead {
-        var head = AuditHead(sequence: 0, chain: AuditChain.start)
+        var head = AuditHead(sequence: 0, chain: AuditChain.start, time: Instant(milliseconds: 0))
         let query = try RawStatement(
             """
-            SELECT * FROM (SELECT sequence, chain FROM audit ORDER BY sequence DESC LIMIT 1)
-            UNION ALL SELECT * FROM (SELECT sequence, chain FROM audit_mark ORDER BY sequence DESC LIMIT 1)
+            SELECT * FROM (SELECT sequence, chain, time FROM audit ORDER BY sequence DESC LIMIT 1)
+            UNION ALL SELECT * FROM (SELECT sequence, chain, time FROM audit_mark ORDER BY sequence DESC LIMIT 1)
             ORDER BY sequence DESC LIMIT 1
             """, on: connection)
         try query.forEachRow { row in
             guard let chain = TokenDigest(bytes: row.bytes(1)) else { throw damaged("audit", row.integer(0)) }
-            head = AuditHead(sequence: row.integer(0), chain: chain)
+            head = AuditHead(
+                sequence: row.integer(0), chain: chain, time: Instant(milliseconds: row.integer(2)))
         }
         return head
     }

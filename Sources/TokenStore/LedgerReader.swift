@@ -55,7 +55,7 @@ enum LedgerReader {
         var rows: [Stored] = []
         var walked = 0
         var walkedTo: ListQuery.Position?
-        try read(pool, selection.sql, selection.arguments) { row in
+        try read(walking: pool, selection.sql, selection.arguments) { row in
             walked += 1
             if matches(row, query) { rows.append(try stored(row)) }
             if walked == most { walkedTo = try position(row) }
@@ -118,7 +118,7 @@ enum LedgerReader {
         var records: [AuditRecord] = []
         var room = endedBytes
         try read(
-            pool,
+            walking: pool,
             recordColumns + " FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
             [{ $0.bind($1, sequence) }, { $0.bind($1, Int64(max(0, limit))) }]
         ) { row in
@@ -167,21 +167,43 @@ enum LedgerReader {
         _ pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
         _ element: (RawRow) throws -> Element
     ) throws -> [Element] {
+        do {
+            return try rows(pool, sql, arguments, element)
+        } catch {
+            throw LedgerReadError(sentence: error.sentence)
+        }
+    }
+
+    /// The same for a start, which tells by the error whether a person is needed.
+    static func rows<Element>(
+        _ pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
+        _ element: (RawRow) throws -> Element
+    ) throws(StoreError) -> [Element] {
         var elements: [Element] = []
-        try read(pool, sql, arguments) { row in
+        try walk(pool, sql, arguments) { row in
             elements.append(try element(row))
             return true
         }
         return elements
     }
 
+    /// The same, row by row, for as long as more are wanted.
     private static func read(
-        _ pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
-        walking wantsMore: (RawRow) throws -> Bool
+        walking pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
+        wantsMore: (RawRow) throws -> Bool
     ) throws {
-        guard let pool else {
-            throw LedgerReadError(sentence: StoreError.reopening.sentence)
+        do {
+            try walk(pool, sql, arguments, while: wantsMore)
+        } catch {
+            throw LedgerReadError(sentence: error.sentence)
         }
+    }
+
+    private static func walk(
+        _ pool: DatabasePool?, _ sql: String, _ arguments: [(RawStatement, Int32) -> Void],
+        while wantsMore: (RawRow) throws -> Bool
+    ) throws(StoreError) {
+        guard let pool else { throw .reopening }
         do {
             return try pool.read { db in
                 guard let connection = db.sqliteConnection else { throw StoreError.sqlite(SQLITE_CANTOPEN) }
@@ -190,7 +212,7 @@ enum LedgerReader {
                 try statement.walk(wantsMore)
             }
         } catch {
-            throw LedgerReadError(sentence: StoreError.any(error).sentence)
+            throw .any(error)
         }
     }
 

@@ -32,7 +32,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     ) throws {
         let started = clock.bootMilliseconds()
         let directory = try StateDirectory(path: stateDirectory)
-        let database = try TokenDatabase(path: directory.databasePath)
+        let database = try TokenDatabase(in: directory)
         let (index, head) = try TokenIndex.load(database, asOf: Moment(clock: clock))
         let state = LedgerState(
             index: index, pool: database.pool, sequence: head.sequence,
@@ -46,6 +46,8 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
             .opened(
                 applications: index.applications.count, tokens: index.tokens.count, sequence: head.sequence,
                 milliseconds: clock.bootMilliseconds() - started))
+        let ahead = head.time.milliseconds - clock.wall().milliseconds
+        if ahead >= ClockWatch.jumpMilliseconds { log(.clockBehindRecords(milliseconds: ahead)) }
         self.state = state
         self.queue = queue
         self.directory = directory
@@ -167,12 +169,14 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     public var waitingMutations: Int { queue.count }
 
     /// How far the journal had come when it was last written behind, and which database the records are of.
-    /// - Throws: `LedgerReadError`.
+    /// - Throws: `StoreError`.
     public func journalPosition() throws -> (database: String, sent: Int64, confirmed: Int64) {
-        let rows = try LedgerReader.read(pool, "SELECT database, sent, confirmed FROM audit_journal", []) {
+        let rows = try LedgerReader.rows(pool, "SELECT database, sent, confirmed FROM audit_journal", []) {
             ($0.text(0), $0.integer(1), $0.integer(2))
         }
-        guard let row = rows.first else { throw LedgerReadError(sentence: StoreError.reopening.sentence) }
+        guard let row = rows.first else {
+            throw StoreError(.damaged, "The database tokens.db lacks a row; stop the daemon and restore a backup.")
+        }
         return row
     }
 

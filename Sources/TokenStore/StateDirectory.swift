@@ -19,6 +19,7 @@ final class StateDirectory: Sendable {
         do {
             let file = try Self.openFile("tokens.db", in: directory, path: path)
             close(file)
+            if size(of: "tokens.db") == 0 { try Self.syncName(of: path) }
         } catch {
             close(lock)
             throw error
@@ -29,6 +30,43 @@ final class StateDirectory: Sendable {
 
     /// Lets another process serve the database. Nothing of this directory may be used after.
     func release() { flock(lock, LOCK_UN) }
+
+    /// Writes the log of a run that was ended by force anew, byte for byte, and syncs it. Where a sync of it had failed,
+    /// the kernel may hold what never reached the disk and say of it that all is well: whoever believes what was read,
+    /// and puts more behind it, would lose all of that with the power.
+    func renewLog() throws {
+        let name = path + "/tokens.db-wal"
+        let log = linux_open(name, O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0)
+        guard log >= 0 else {
+            if errno == ENOENT { return }
+            throw StoreError.system("\(name) cannot be opened", errno: errno)
+        }
+        defer { close(log) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        var offset: off_t = 0
+        while true {
+            let count = pread(log, &bytes, bytes.count, offset)
+            guard count >= 0 else { throw StoreError.system("\(name) cannot be read", errno: errno) }
+            if count == 0 { break }
+            guard pwrite(log, bytes, count, offset) == count else {
+                throw StoreError.system("\(name) cannot be written", errno: errno)
+            }
+            offset += off_t(count)
+        }
+        guard offset == 0 || fsync(log) == 0 else { throw StoreError.system("\(name) cannot be synced", errno: errno) }
+    }
+
+    /// Makes the names of the database and its log durable. SQLite tries, and goes on where it fails.
+    func syncNames() throws { try Backup.syncDirectory(of: databasePath) }
+
+    /// The name of a directory is durable when the one above is synced. Of what is in it, SQLite sees to that.
+    private static func syncName(of path: String) throws {
+        do {
+            try Backup.syncDirectory(of: path + "/../.")
+        } catch let error as StoreError where error.errno == EACCES {
+            // Who may not read the directory above has made nothing in it.
+        }
+    }
 
     private static func openDirectory(_ path: String) throws -> Int32 {
         if mkdir(path, 0o700) != 0 && errno != EEXIST {

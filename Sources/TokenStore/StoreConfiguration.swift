@@ -37,7 +37,9 @@ public struct StoreConfiguration: Sendable {
     public var auditPruneRows: Int64 = 1_000
     /// How often rows are looked for that are old enough, and how often the journal's position is written behind.
     public var auditUpkeepSeconds: Int64 = 30
-    /// How often a database whose commit failed is tried again.
+    /// For how long a wall clock that is new, or was set, is not believed where something would go for its age.
+    public var clockTrustSeconds: Int64 = 3_600
+    /// How often a database whose commit failed, or a disk that refused, is tried again.
     public var reopenMilliseconds = 1_000
 
     /// The defaults.
@@ -62,6 +64,10 @@ public enum StoreEvent: Sendable {
     case auditCut(AuditMark)
     /// Tokens that were ended were presented; on record in the database.
     case endedTokensPresented([EndedPresentation])
+    /// Somebody set the wall clock, forward (more than 0) or back.
+    case clockSet(milliseconds: Int64)
+    /// The last record was made at a time that is so far ahead: the wall clock was set back while nobody served.
+    case clockBehindRecords(milliseconds: Int64)
     /// There was no randomness for a new token.
     case randomnessFailed
 }

@@ -33,6 +33,12 @@ final class TokenDatabase {
             try pool.writeWithoutTransaction { db in
                 // sqlite.org/pragma.html#pragma_synchronous: in WAL mode a commit is durable only with FULL.
                 try db.execute(sql: "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
+                // Where the disk fails just then, SQLite goes on with a rollback journal, whose commits are not durable
+                // before the directory is synced.
+                guard try String.fetchOne(db, sql: "PRAGMA journal_mode") == "wal" else {
+                    throw StoreError(
+                        .inputOutput, "The database could not be given its write-ahead log; look at its disk.")
+                }
                 try Self.checkOwner(db)
             }
             try Self.migrate(pool)
@@ -55,6 +61,13 @@ final class TokenDatabase {
         }
         sqlite3_wal_hook(connection, hook, pages)
         statements = try perform { try WriterStatements(connection) }
+    }
+
+    /// Opens the database of a state directory, so that all that it says is durable.
+    convenience init(in directory: StateDirectory) throws {
+        try directory.renewLog()
+        try self.init(path: directory.databasePath)
+        try directory.syncNames()
     }
 
     deinit {
@@ -98,7 +111,8 @@ final class TokenDatabase {
         }
     }
 
-    /// Another program's database is not ours to migrate.
+    /// Another program's database is not ours to migrate. A new one is made ours before anything is in it: whoever is
+    /// killed between this and the first migration finds it again.
     private static func checkOwner(_ db: Database) throws {
         let owner = try Int64.fetchOne(db, sql: "PRAGMA application_id") ?? 0
         let tables = try Int.fetchOne(
@@ -108,6 +122,7 @@ final class TokenDatabase {
             throw StoreError(
                 .damaged, "The file tokens.db is another program's database; move it away and restore a backup.")
         }
+        if owner == 0 { try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)") }
     }
 
     private static func migrate(_ pool: DatabasePool) throws {

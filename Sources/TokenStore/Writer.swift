@@ -20,6 +20,7 @@ final class Writer: @unchecked Sendable {
     var health = Health.serving
     var upkeep: Upkeep
     var pruning = Pruning()
+    private var clockWatch = ClockWatch()
     private var chain = AuditChain()
 
     enum Health: Equatable {
@@ -45,6 +46,7 @@ final class Writer: @unchecked Sendable {
         self.log = log
         self.deliver = deliver
         upkeep = Upkeep(configuration: configuration, bootMilliseconds: clock.bootMilliseconds())
+        pruning.trustClock(from: clock.bootMilliseconds(), configuration)
     }
 
     /// Works until the queue is closed and empty, then leaves the database as a start wants to find it.
@@ -56,7 +58,9 @@ final class Writer: @unchecked Sendable {
                 ? upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
                 : configuration.reopenMilliseconds
             let soon = pruning.hasMore ? min(timeout, configuration.idleMilliseconds) : timeout
-            switch queue.take(configuration, timeoutMilliseconds: soon) {
+            let taken = queue.take(configuration, timeoutMilliseconds: soon)
+            watchClock()
+            switch taken {
             case .mutations(let mutations):
                 var rest = mutations[...]
                 while !rest.isEmpty { rest = runBatch(rest) }
@@ -68,6 +72,12 @@ final class Writer: @unchecked Sendable {
                 return
             }
         }
+    }
+
+    func watchClock() {
+        guard let jump = clockWatch.jump(clock) else { return }
+        pruning.trustClock(from: clock.bootMilliseconds(), configuration)
+        log(.clockSet(milliseconds: jump))
     }
 
     /// Runs one transaction over the first of what was taken.
@@ -170,7 +180,7 @@ final class Writer: @unchecked Sendable {
         if change.registration == .ends { try statements.delete(change.application) }
         record.chain = chain.link(record, after: work.head.chain)
         try statements.insert(record)
-        work.head = AuditHead(sequence: record.sequence, chain: record.chain)
+        work.head = AuditHead(sequence: record.sequence, chain: record.chain, time: record.time)
         work.records.append(record)
         work.batch.add(change)
         work.changes.append(change)

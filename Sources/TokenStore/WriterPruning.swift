@@ -11,6 +11,14 @@ struct Pruning {
     var hasMore = false
     /// The position that was last written behind.
     var written: JournalStatus?
+    /// By CLOCK_BOOTTIME: until then nothing goes for its age. A wall clock that is a year ahead, as after a start
+    /// without a good clock, is mostly set right soon.
+    private(set) var clockTrustedAt: Int64 = 0
+
+    /// The wall clock is new: at a start, or because somebody has set it.
+    mutating func trustClock(from now: Int64, _ configuration: StoreConfiguration) {
+        clockTrustedAt = now + configuration.clockTrustSeconds * 1_000
+    }
 }
 
 /// Audit rows go when they are in the journal, synced and old enough; over the cap they go at once, and a mark says so.
@@ -49,7 +57,8 @@ extension Writer {
     /// - Returns: whether there may be more to take.
     private func prune() -> Bool {
         let journal = state.journal.withLock { $0 }
-        let oldEnough = clock.wall().milliseconds - configuration.auditKeepSeconds * 1_000
+        let trustsClock = clock.bootMilliseconds() >= pruning.clockTrustedAt
+        let oldEnough = trustsClock ? clock.wall().milliseconds - configuration.auditKeepSeconds * 1_000 : 0
         var gone: AuditMark?
         let result = transaction {
             let rows = try AuditRows(database.writing())
@@ -89,14 +98,15 @@ extension Writer {
         let result = transaction {
             let rows = try AuditRows(database.writing())
             for one in presented { try rows.insert(one) }
-            try rows.trimPresented(olderThan: clock.wall().milliseconds - EndedTokens.keepSeconds * 1_000)
+            let oldEnough = clock.wall().milliseconds - EndedTokens.keepSeconds * 1_000
+            try rows.trimPresented(olderThan: now >= pruning.clockTrustedAt ? oldEnough : 0)
         }
         if finish(result) { log(.endedTokensPresented(presented)) }
     }
 
     // MARK: Transactions
 
-    private func transaction(_ body: () throws -> Void) -> CommitResult {
+    func transaction(_ body: () throws -> Void) -> CommitResult {
         do {
             return try database.perform {
                 let statements = try database.writing()
@@ -113,7 +123,7 @@ extension Writer {
         }
     }
 
-    private func finish(_ result: CommitResult) -> Bool {
+    func finish(_ result: CommitResult) -> Bool {
         switch result {
         case .committed: return true
         case .notCommitted(let error):

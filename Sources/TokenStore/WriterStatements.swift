@@ -78,6 +78,13 @@ final class WriterStatements {
         return sqlite3_get_autocommit(connection) != 0
     }
 
+    /// Writes the first page as it is. What an UPDATE leaves as it was, SQLite would not write at all.
+    func rewriteHeader() throws {
+        guard sqlite3_exec(connection, "PRAGMA user_version = 0", nil, nil, nil) == SQLITE_OK else {
+            throw RawStatement.error(sqlite3_extended_errcode(connection), connection)
+        }
+    }
+
     func insert(_ application: ApplicationName, _ stored: StoredApplication, registeredAt: Instant) throws {
         insertApplication.bind(1, stored.id)
         insertApplication.bind(2, application.text)

@@ -10,6 +10,8 @@ struct Upkeep {
     var isWritingLastUsed = false
     /// Pages that the log had at the last checkpoint, for as long as it has not started over; else 0.
     private var checkpointedPages: Int32 = 0
+    /// When a disk that refused is to be asked again; nil while it takes changes.
+    private(set) var probeAt: Int64?
 
     init(configuration: StoreConfiguration, bootMilliseconds: Int64) {
         self.configuration = configuration
@@ -21,8 +23,13 @@ struct Upkeep {
         if isWritingLastUsed { return 0 }
         let untilLastUsed = max(0, lastUsedWrittenAt + configuration.lastUsedSeconds * 1_000 - now)
         let untilCheckpoint = wantsCheckpoint(pages: pages, isIdle: true) ? configuration.idleMilliseconds : .max
-        return min(Int(untilLastUsed), untilCheckpoint)
+        let untilProbe = probeAt.map { max(0, $0 - now) } ?? .max
+        return min(Int(untilLastUsed), untilCheckpoint, Int(untilProbe))
     }
+
+    mutating func diskRefused(at now: Int64) { probeAt = now + Int64(configuration.reopenMilliseconds) }
+
+    mutating func diskTookChanges() { probeAt = nil }
 
     func wantsCheckpoint(pages: Int32, isIdle: Bool) -> Bool {
         let limit = isIdle ? configuration.idleCheckpointPages : configuration.forcedCheckpointPages
@@ -55,6 +62,7 @@ struct Upkeep {
 extension Writer {
     /// Called between batches, and when nothing came in for a while.
     func maintain(isIdle: Bool) {
+        watchClock()
         let now = clock.bootMilliseconds()
         if case .reopening(let nextTry) = health {
             if now >= nextTry { queue.pulse.inDisk(clock) { reopen() } }
@@ -63,6 +71,8 @@ extension Writer {
         if upkeep.wantsLastUsed(at: now, isIdle: isIdle) { writeLastUsed(at: now) }
         guard health == .serving else { return }
         maintainAudit(at: now, isIdle: isIdle)
+        guard health == .serving else { return }
+        if let probeAt = upkeep.probeAt, now >= probeAt { probeDisk() }
         guard health == .serving else { return }
         let pages = database.writeAheadLogPages
         upkeep.committed(pages: pages)
@@ -135,8 +145,15 @@ extension Writer {
 
     // MARK: The disk's health
 
+    /// Asks a disk that refused again, with a commit that changes nothing: who waits for `ready` sends no mutation.
+    private func probeDisk() {
+        let result = transaction { try database.writing().rewriteHeader() }
+        if finish(result) { diskTakesChanges() }
+    }
+
     /// Says so once, until it takes changes again.
     func diskRefuses(_ error: StoreError) {
+        upkeep.diskRefused(at: clock.bootMilliseconds())
         let isNew = state.problem.withLock { problem in
             defer { problem = error.sentence }
             return problem == nil
@@ -145,6 +162,7 @@ extension Writer {
     }
 
     func diskTakesChanges() {
+        upkeep.diskTookChanges()
         let wasRefusing = state.problem.withLock { problem in
             defer { problem = nil }
             return problem != nil
@@ -165,9 +183,7 @@ extension Writer {
         state.pool.withLock { $0 = nil }
         database.close()
         do {
-            let opened = try TokenDatabase(path: directory.databasePath)
-            // What a failed fsync left may be in the kernel's memory only. Copying the log into the database, which
-            // syncs both, makes durable what is about to be believed.
+            let opened = try TokenDatabase(in: directory)
             guard try opened.checkpoint(truncating: true) else {
                 throw StoreError.sqlite(5)  // SQLITE_BUSY
             }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import Systemd
+import TokenModel
 import TokenServer
 import TokenStore
 
@@ -12,11 +13,15 @@ struct StartFailure {
     private let status: ExitCode
 
     init(_ error: any Error) {
-        lines = String(describing: error).split(separator: "\n").map(String.init)
+        // What is read of the database after it was opened, the audit's place in the journal for example, is as damaged.
+        let sentence = (error as? LedgerReadError)?.sentence
+        lines = (sentence ?? String(describing: error)).split(separator: "\n").map(String.init)
         switch error {
         case is ConfigurationError:
             (messageID, message, status) = (.configurationWrong, "the configuration is wrong", .configuration)
         case let error as StoreError where Self.needsPerson.contains(error.code):
+            (messageID, message, status) = (.databaseUnusable, "the database cannot be used", .configuration)
+        case is LedgerReadError:
             (messageID, message, status) = (.databaseUnusable, "the database cannot be used", .configuration)
         default:
             (messageID, message, status) = (.cannotStart, "the daemon cannot start", .failure)

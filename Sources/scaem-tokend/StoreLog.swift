@@ -37,6 +37,14 @@ extension StoreEvent {
                 ["reason": "\(error)"])
         // Records of their own in the journal (`OtherRecords`), not messages.
         case .auditCut, .endedTokensPresented: break
+        case .clockSet(let milliseconds):
+            logger.report(
+                .warning, .clockSet, "somebody has set the wall clock, by which tokens expire",
+                ["by_milliseconds": "\(milliseconds)"])
+        case .clockBehindRecords(let milliseconds):
+            logger.report(
+                .warning, .clockBehindRecords, "the wall clock is behind the time of the last change",
+                ["behind_milliseconds": "\(milliseconds)"])
         case .randomnessFailed:
             logger.report(.critical, .randomnessFailed, "the system gave no random bytes, so no token was made")
         }

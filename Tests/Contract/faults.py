@@ -14,9 +14,10 @@ CLOCK_SHIM = "clock_shim.c"
 LOOKUP_SHIM = "lookup_shim.c"
 DISK_SHIM = "disk_shim.c"
 
-# The layout of struct panel in panel.h: nine 64-bit numbers.
+# The layout of struct panel in panel.h: 64-bit numbers.
 FIELDS = ["frozen", "wall_nanoseconds", "boot_nanoseconds", "lookup_errno", "write_errno", "sync_errno", "faults_hit",
-          "lookup_delay_milliseconds", "sync_delay_milliseconds"]  # fmt: skip
+          "lookup_delay_milliseconds", "sync_delay_milliseconds", "steps", "fault_step", "fault_errno",
+          "fault_lasts"]  # fmt: skip
 
 
 @functools.cache
@@ -32,7 +33,7 @@ def compiled(source):
 class Panel:
     """The switches of one daemon's shims; they keep their positions over its restarts."""
 
-    def __init__(self, *sources, watched=None):
+    def __init__(self, *sources, watched=None, trace=None):
         self.path = public_folder("scaemtest-panel-") / "panel"
         self.path.write_bytes(bytes(8 * len(FIELDS)))
         with open(self.path, "r+b") as file:
@@ -42,7 +43,9 @@ class Panel:
             "SCAEM_TEST_PANEL": str(self.path),
         }
         if watched is not None:
-            self.environment["SCAEM_TEST_DISK"] = os.fspath(watched)
+            self.environment["SCAEM_TEST_DISK"] = os.path.realpath(watched)
+        if trace is not None:
+            self.environment["SCAEM_TEST_TRACE"] = os.fspath(trace)
 
     def set(self, **values):
         for key, value in values.items():

@@ -1,4 +1,4 @@
-// What the tests tell the shims, in a file that both sides map: nine 64-bit numbers (FIELDS in faults.py).
+// What the tests tell the shims, in a file that both sides map: 64-bit numbers (FIELDS in faults.py).
 #pragma once
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
@@ -19,6 +19,10 @@ struct panel {
     volatile int64_t faults_hit;        // how often a fault was injected
     volatile int64_t lookup_delay_milliseconds;  // how long each look-up of a user takes at least
     volatile int64_t sync_delay_milliseconds;  // how long each sync of the watched folder takes at least
+    int64_t steps;                      // calls that opened or changed something in the watched folder
+    volatile int64_t fault_step;        // not 0: at this step the fault strikes
+    volatile int64_t fault_errno;       // what the step fails with; 0: the process is killed before it
+    volatile int64_t fault_lasts;       // not 0: all later steps fail too, until fault_step is 0
 };
 
 static struct panel *panel(void) {

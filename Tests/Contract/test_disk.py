@@ -3,6 +3,7 @@ nothing."""
 
 import contextlib
 import os
+import pathlib
 import subprocess
 import time
 
@@ -139,7 +140,9 @@ def test_a_full_disk(make_daemon):
             assert root.call("list", application=f"fill-{number}") == {"tokens": []}
             assert_storage_unavailable(root, token)
             filler.unlink()
-            serves_again(root)
+            # Nobody sends a change to find out.
+            eventually(lambda: root.call("status")["ready"], 20, "being ready again")
+            root.call("register", application="at-once", project_code="p")
             seen = view(root)
             assert root.active(token)
         daemon.crash()
@@ -147,6 +150,55 @@ def test_a_full_disk(make_daemon):
             assert view(root) == seen and root.active(token)
         assert daemon.tool("check").returncode == 0
         daemon.stop()
+
+
+def test_a_file_system_that_turned_read_only(make_daemon):
+    """As ext4 does it by itself after an error, to files that are open. What was acknowledged is there when it is
+    mounted again; on what is read-only still, a start is refused with a sentence."""
+    folder = public_folder("scaemtest-ext4-")
+    image, disk = folder / "image", folder / "disk"
+    with open(image, "wb") as file:
+        file.truncate(32 << 20)
+    disk.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+
+    def mount(options):
+        subprocess.run(["mount", "-o", f"loop,{options}", image, disk], check=True)
+
+    mount("errors=remount-ro")
+    try:
+        daemon = make_daemon(state=disk / "state").allow_logged_errors().start()
+        with daemon.connect() as root:
+            token = root.call("register", application="a", project_code="p")["registration_token"]
+            device = subprocess.run(["findmnt", "-no", "SOURCE", disk], check=True, capture_output=True, text=True)
+            trigger = pathlib.Path("/sys/fs/ext4", os.path.basename(device.stdout.strip()), "trigger_fs_error")
+            trigger.write_text("a test of scaem-tokend")
+            # A commit that the disk took and could not sync has no answer.
+            with daemon.connect() as asking:
+                asking.send(request("rotate", {"application": "a", "project_code": "p"}, 1) + b"\n")
+                line = asking.read_line()
+                assert line is None or b"-32007" in line, line
+            error = root.refusal("register", {"application": "b", "project_code": "p"})
+            assert error["code"] == -32007 and len(error["message"].split()) > 4, error
+            assert root.active(token) and not root.call("status")["ready"]
+        daemon.stop()
+        subprocess.run(["umount", disk], check=True)
+        # 0 and 1: it is good, or was made so.
+        assert subprocess.run(["e2fsck", "-fy", image], capture_output=True).returncode in (0, 1)
+        mount("ro")
+        daemon.launch()
+        assert daemon.wait() > 0 and "writable" in daemon.output(), daemon.output()
+        subprocess.run(["umount", disk], check=True)
+        mount("rw")
+        daemon.start()
+        with daemon.connect() as root:
+            (row,) = root.call("list")["tokens"]
+            assert root.active(token) == (row["fingerprint"] == shapes.fingerprint(token))
+            root.call("rotate", application="a", project_code="p")
+        assert daemon.tool("check").returncode == 0
+        daemon.stop()
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=False)
 
 
 @pytest.mark.parametrize("error", [ENOSPC, EROFS, EIO], ids=["full", "read-only", "broken"])
@@ -161,7 +213,8 @@ def test_a_disk_that_refuses_writes(make_daemon, error):
         assert_storage_unavailable(root, token)
         assert panel.get("faults_hit") > 0, "no write failed: the shim proves nothing"
         panel.set(write_errno=0)
-        serves_again(root)
+        eventually(lambda: root.call("status")["ready"], 20, "being ready again")
+        root.call("register", application="at-once", project_code="p")
         seen = view(root)
     daemon.crash()
     with daemon.connect() as root:

@@ -1,5 +1,6 @@
 """What was answered is there, after kill -9 and after a stop; and two daemons never share a database."""
 
+import collections
 import contextlib
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 
 import shapes
 from daemon import eventually
+from script import report
 from wire import Connection, Refused, assert_error, parse, request
 
 
@@ -28,6 +30,8 @@ class Worker(threading.Thread):
         # Application to its last acknowledged credentials, or None where it was unregistered.
         self.acknowledged = {}
         self.pending = None
+        # The last tokens that a change has ended.
+        self.ended = collections.deque(maxlen=40)
         self.done = 0
         self.failure = None
 
@@ -57,6 +61,8 @@ class Worker(threading.Thread):
             params["grace_seconds"] = 600
         self.pending = (application, method)
         result = connection.call(method, params)
+        if held is not None and "grace_seconds" not in params:
+            self.ended.append(held["registration_token"])
         self.acknowledged[application] = None if method == "unregister" else result
         self.pending = None
         self.done += 1
@@ -95,28 +101,53 @@ def resume(connection, worker):
         worker.acknowledged[application] = None
 
 
+def check_index(connection):
+    """What the index counts is what the tables hold."""
+    alive, cursor = 0, {}
+    while True:
+        page = connection.call("list", limit=1000, **cursor)
+        alive += sum((row["state"] == "active") + len(row["previous"]) for row in page["tokens"])
+        if "next_cursor" not in page:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert connection.call("status")["tokens"] == alive
+
+
 def test_kill_9_under_load_loses_nothing_that_was_acknowledged(make_daemon, seeded):
+    """SCAEM_KILLS times, and for SCAEM_KILL_SECONDS, each at a random moment: a round ends when so many changes were
+    acknowledged as were drawn."""
+    least = int(os.environ.get("SCAEM_KILLS", "20"))
+    end = time.monotonic() + float(os.environ.get("SCAEM_KILL_SECONDS", "0"))
+    kills = 0
     daemon = make_daemon().start()
     memories = [{} for _ in range(8)]
-    for _ in range(5):
+    acknowledged = 0
+    while kills < least or time.monotonic() < end:
+        kills += 1
         workers = [Worker(daemon, number, seeded.random()) for number in range(8)]
         for worker, memory in zip(workers, memories, strict=True):
             worker.acknowledged = memory
             worker.start()
-        wanted = seeded.randrange(100, 600)
+        wanted = seeded.randrange(1, 400)
         eventually(lambda: sum(worker.done for worker in workers) >= wanted, 60, "the load")  # noqa: B023
         daemon.kill9()
         for worker in workers:
             worker.join(30)
             assert not worker.is_alive()
+            acknowledged += worker.done
         daemon.start()
         with daemon.connect() as connection:
+            check_index(connection)
             for worker in workers:
                 check_worker(connection, worker)
+                assert not any(connection.active(token) for token in worker.ended), "an ended token lives again"
                 resume(connection, worker)
-    assert daemon.tool("check").returncode == 0
+        for command in (["check"], ["audit", "verify"]):
+            done = daemon.tool(*command)
+            assert done.returncode == 0, done
     daemon.stop()
     assert daemon.tool("check").returncode == 0
+    report(f"kill -9 under load, {kills} times: {acknowledged} changes were acknowledged and are there")
 
 
 def test_kill_9_with_pipelined_mutations_keeps_a_prefix(make_daemon, seeded):

@@ -8,6 +8,7 @@ import people
 import shapes
 from faults import CLOCK_SHIM, Clock, Panel
 from model import Caller, Model, Refusal, comparable
+from script import report
 from wire import parse, request
 
 SECONDS = float(os.environ.get("SCAEM_PROPERTY_SECONDS", "60"))
@@ -270,7 +271,7 @@ def test_random_histories(make_daemon, seeded):
         raise AssertionError(f"{failure}\nafter {len(history.steps)} steps, of which the last:\n{steps}") from failure
     finally:
         history.hang_up()
-    print(history.counts)
+    report(f"random histories of many callers: {len(history.steps)} steps, {history.counts}")
     assert history.counts["rotate"] > 50 and history.counts.get("introspect", 0) > 20, history.counts
     assert daemon.tool("check").returncode == 0
 

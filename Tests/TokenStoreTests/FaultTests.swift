@@ -101,6 +101,38 @@ import TokenModel
         #expect(said.count == 1, "said once, not at each refusal")
     }
 
+    /// Nobody sends a mutation while the daemon says that it is not ready: it has to find out by itself.
+    @Test func aDiskThatHasRoomAgainIsNoticedWithoutAMutation() throws {
+        try #require(FaultyDisk.isInstalled)
+        var configuration = StoreConfiguration()
+        configuration.reopenMilliseconds = 10
+        let test = try TestLedger(configuration: configuration)
+        let register = Command.register(application: try app("alice"), project: try project("p"), ttlSeconds: 600)
+        FaultyDisk.unwritable.withLock { $0 = test.directory.path }
+        guard case .storageUnavailable = try test.run(register) else { throw TestFault("it was written") }
+        for _ in 0..<3 {
+            let tries = FaultyDisk.refusedWrites.load(ordering: .relaxed)
+            try passTime(test) { FaultyDisk.refusedWrites.load(ordering: .relaxed) > tries }
+            #expect(test.ledger.status().storageProblem?.contains("full") == true, "it is full still")
+        }
+        FaultyDisk.unwritable.withLock { $0 = nil }
+        try passTime(test) { test.ledger.status().storageProblem == nil }
+        #expect(test.collector.events.filter { if case .storageRefuses = $0 { true } else { false } }.count == 1)
+        #expect(test.collector.events.filter { if case .storageRecovered = $0 { true } else { false } }.count == 1)
+        _ = try test.credentials(register)
+        try test.ledger.expectIndexEqualsTable()
+    }
+
+    /// Lets the clock go on until the writer, which paces itself by it, has done something.
+    private func passTime(_ test: TestLedger, until isDone: () -> Bool) throws {
+        for _ in 0..<10_000_000 {
+            if isDone() { return }
+            test.clock.advance(seconds: 1)
+            sched_yield()
+        }
+        throw TestFault("it never came")
+    }
+
     private func fill(_ path: String) throws {
         let file = linux_open(path, O_WRONLY | O_CREAT, 0o600)
         try #require(file >= 0)

@@ -10,6 +10,7 @@ import TokenModel
         configuration.auditRowsMax = rowsMax
         configuration.auditKeepSeconds = 100
         configuration.auditPruneRows = 4
+        configuration.clockTrustSeconds = 0
         return configuration
     }
 
@@ -42,6 +43,29 @@ import TokenModel
         note(test, synced: 0)
         try maintain(test)
         #expect(try test.ledger.recordBounds() == (1, 10), "sent and read back, and not synced")
+    }
+
+    /// A wall clock that is a year ahead is not believed at once: records would go that it alone makes old.
+    @Test func whatAWrongClockMakesOldStaysForAnHour() throws {
+        var configuration = Self.configuration()
+        configuration.clockTrustSeconds = 3_600
+        configuration.auditKeepSeconds = 86_400
+        let test = try TestLedger(configuration: configuration)
+        try fill(test, 9)
+        note(test, synced: 8)
+        test.clock.advance(seconds: 3_600)
+        try maintain(test)
+        test.clock.setWallBack(seconds: -31_536_000)
+        try maintain(test)
+        #expect(try test.ledger.recordBounds() == (1, 10))
+        #expect(test.collector.events.contains { if case .clockSet(31_536_000_000) = $0 { true } else { false } })
+        try test.reopen()
+        note(test, synced: 8)
+        try maintain(test)
+        #expect(try test.ledger.recordBounds() == (1, 10), "nor at a start")
+        test.clock.advance(seconds: 3_600)
+        try maintain(test)
+        #expect(try test.ledger.recordBounds() == (9, 10))
     }
 
     @Test func whatIsInTheJournalAndOldGoesAndTheChainHolds() throws {
