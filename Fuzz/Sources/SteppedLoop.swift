@@ -94,8 +94,7 @@ final class SteppedLoop {
         var isMoving = true
         while isMoving {
             let wasReady = loop.turn(milliseconds: 0)
-            // What takes turns with others' goes on by itself.
-            isMoving = peer.receive() || wasReady || loop.postponed.count > 0
+            isMoving = peer.receive() || wasReady
             if let delivery = ledger.finish() {
                 loop.inbox.put(.delivered(delivery))
                 isMoving = true

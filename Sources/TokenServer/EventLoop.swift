@@ -29,7 +29,7 @@ final class EventLoop: @unchecked Sendable {
     /// What each uid that has a connection here had of this turn.
     var turns: [UInt32: UserTurn] = [:]
     /// Those with lines that wait for their uid's next turn.
-    private(set) var postponed = FairQueue<Connection>()
+    private var postponed = FairQueue<Connection>()
     /// The credential socket's side, on the first loop only.
     private(set) var desk: CredentialDesk?
 
@@ -91,7 +91,8 @@ final class EventLoop: @unchecked Sendable {
     /// - Returns: whether there was anything.
     @discardableResult
     func turn(milliseconds: CInt) -> Bool {
-        let wait = postponed.count == 0 ? milliseconds : 0
+        let hasPostponed = postponed.count > 0
+        let wait = hasPostponed ? 0 : milliseconds
         let count = epoll_wait(epoll, events, CInt(Bounds.eventsPerWait), wait)
         round += 1
         // By turns, too, who of a uid comes first: what was postponed or what is ready, and of these another each time.
@@ -108,7 +109,7 @@ final class EventLoop: @unchecked Sendable {
         wakeWriter()
         expire()
         graveyard.removeAll(keepingCapacity: true)
-        return ready > 0
+        return ready > 0 || hasPostponed
     }
 
     private func wakeWriter() {
