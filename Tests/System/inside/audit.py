@@ -38,7 +38,8 @@ def exported():
 
 def caught_up():
     now = status()
-    return now["journal"] == "ok" and now["journal_confirmed"] == now["sequence"]
+    # It says nothing of the journal before it has looked at it.
+    return now.get("journal") == "ok" and now["journal_confirmed"] == now["sequence"]
 
 
 def check_every_change_is_a_record():
