@@ -16,6 +16,8 @@ final class Listener {
     /// Given up for a moment when descriptors run out, so that a connection can be accepted and refused rather than
     /// left to wake the loop for ever.
     private var spare: CInt
+    /// The kernel gives out the lowest number that is free: one from here on says that only the daemon's own are left.
+    private let firstOwnDescriptor: CInt
 
     /// How many connections one wake accepts: others get their turn between.
     private static let acceptsPerWake = 8
@@ -32,6 +34,7 @@ final class Listener {
         refusals = services.refusals
         self.assign = assign
         spare = Self.openSpare()
+        firstOwnDescriptor = Self.descriptorLimit - Bounds.ownDescriptors
     }
 
     /// Accepts some of those who wait; the next wake accepts the others.
@@ -41,6 +44,8 @@ final class Listener {
     func acceptAll() { accept(atMost: Int(ListeningSocket.backlog)) }
 
     private func accept(atMost count: Int) {
+        // Another thread may have been quicker to take the one that was given up.
+        if spare < 0 { spare = Self.openSpare() }
         for _ in 0..<count {
             let connection = linux_accept(descriptor)
             if connection >= 0 {
@@ -60,6 +65,10 @@ final class Listener {
                 ["errno": "\(errno)"])
             close(connection)
             return
+        }
+        guard connection < firstOwnDescriptor else {
+            refuse(connection, uid: credentials.uid)
+            return reportNoDescriptors()
         }
         let isPrivileged =
             credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
@@ -83,19 +92,27 @@ final class Listener {
     }
 
     private func refuseOneForLackOfDescriptors() {
-        guard spare >= 0 else {
-            spare = Self.openSpare()
-            return
-        }
+        guard spare >= 0 else { return }
         close(spare)
         let connection = linux_accept(descriptor)
         if connection >= 0 { refuse(connection, uid: nil) }
         spare = Self.openSpare()
+        reportNoDescriptors()
+    }
+
+    private func reportNoDescriptors() {
         logger.report(
-            .error, .noDescriptors, "no file descriptors are left: raise LimitNOFILE= or lower limits.connections")
+            .error, .noDescriptors,
+            "no file descriptors are left for callers: raise LimitNOFILE= or lower limits.connections")
     }
 
     private static func openSpare() -> CInt { linux_open("/dev/null", O_RDONLY | O_CLOEXEC, 0) }
+
+    private static var descriptorLimit: CInt {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        return CInt(clamping: limit.rlim_cur)
+    }
 
     deinit {
         if spare >= 0 { close(spare) }

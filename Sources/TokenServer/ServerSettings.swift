@@ -38,6 +38,9 @@ public struct ServerSettings: Sendable {
 enum Bounds {
     /// Of `connections`, kept for root and administrators, so that they get in when a user has taken all he can.
     static let reservedConnections = 16
+    /// Descriptors that no caller gets, whatever the process may have: for NSS, /proc, the journal and the database, which
+    /// open one or two at a time each.
+    static let ownDescriptors: Int32 = 16
     /// What one read takes at most: some tens of requests, so that others get their turn between.
     static let readChunkBytes = 8_192
     /// Lines that are taken from one uid's connections in a turn of the loop; what else they have sent waits for the next.
