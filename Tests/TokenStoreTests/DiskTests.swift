@@ -175,12 +175,3 @@ import TokenModel
         #expect(test.collector.events.contains { if case .invariantBroken = $0 { true } else { false } })
     }
 }
-
-extension DatabaseQueue {
-    /// Another program's connection to a database that a ledger may be writing to at the moment: waits for its turn.
-    fileprivate static func beside(_ path: String) throws -> DatabaseQueue {
-        var configuration = Configuration()
-        configuration.busyMode = .timeout(10)
-        return try DatabaseQueue(path: path, configuration: configuration)
-    }
-}

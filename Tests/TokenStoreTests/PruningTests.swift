@@ -118,7 +118,7 @@ import TokenModel
     @Test func aCutDoesNotSwallowTheMarkOfARestore() throws {
         let test = try TestLedger(configuration: Self.configuration(rowsMax: 6))
         try fill(test, 5)
-        try test.ledger.pool?.write { db in
+        try DatabaseQueue.beside(test.ledger.databasePath).write { db in
             try db.execute(
                 sql: """
                     INSERT INTO audit_mark (first, sequence, chain, time, reason)
@@ -140,7 +140,7 @@ import TokenModel
         let test = try TestLedger(configuration: Self.configuration())
         try fill(test, 9)
         // By a connection of its own, as whoever tampers would: the ledger's is its writer's alone.
-        try DatabaseQueue(path: test.ledger.databasePath).write {
+        try DatabaseQueue.beside(test.ledger.databasePath).write {
             try $0.execute(sql: "DELETE FROM audit WHERE sequence < 4")
         }
         #expect(try test.ledger.verifyChain().broken == 1)
@@ -212,7 +212,9 @@ import TokenModel
         for change in ["comm = 'x'", "invocation_id = NULL", "lapsed = x'0102030405060708'"] {
             let changed = try TestLedger(configuration: Self.configuration())
             try fill(changed, 3)
-            try changed.ledger.pool?.write { try $0.execute(sql: "UPDATE audit SET \(change) WHERE sequence = 2") }
+            try DatabaseQueue.beside(changed.ledger.databasePath).write {
+                try $0.execute(sql: "UPDATE audit SET \(change) WHERE sequence = 2")
+            }
             #expect(try changed.ledger.verifyChain().broken == 2, "\(change)")
         }
     }

@@ -1,3 +1,4 @@
+import GRDB
 import Glibc
 import Synchronization
 import TokenModel
@@ -243,4 +244,13 @@ func app(_ name: String) throws -> ApplicationName {
 func project(_ code: String) throws -> ProjectCode {
     guard let code = ProjectCode(code) else { throw TestFault("\(code) is no code") }
     return code
+}
+
+extension DatabaseQueue {
+    /// Another program's connection to a database that a ledger may be writing to at the moment: waits for its turn.
+    static func beside(_ path: String) throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(10)
+        return try DatabaseQueue(path: path, configuration: configuration)
+    }
 }
