@@ -18,6 +18,15 @@ package struct FairQueue<Element> {
             }
             return elements[first]
         }
+
+        mutating func giveBack(_ element: Element) {
+            if first > 0 {
+                first -= 1
+                elements[first] = element
+            } else {
+                elements.insert(element, at: 0)
+            }
+        }
     }
 
     /// How many wait.
@@ -40,6 +49,13 @@ package struct FairQueue<Element> {
         count += 1
         if lines[uid] == nil { turns.append(uid) }
         lines[uid, default: Line()].elements.append(element)
+    }
+
+    /// Gives back what was taken last of its uid, so that it is the next of it.
+    package mutating func giveBack(_ element: Element, of uid: UInt32) {
+        count += 1
+        if lines[uid] == nil { turns.append(uid) }
+        lines[uid, default: Line()].giveBack(element)
     }
 
     /// Takes what is next, or nil.

@@ -64,8 +64,9 @@ struct Batch {
     private var applications: [ApplicationName: StoredApplication?] = [:]
     /// Tokens that the index holds, by their slots: that is quicker than by their names.
     private var changed: [UInt32: StoredToken?] = [:]
-    /// Those that it does not.
+    /// Those that it does not, and for which projects of an application.
     private var added: [Key: StoredToken?] = [:]
+    private var addedProjects: [ApplicationName: [ProjectCode]] = [:]
     private var owned: [String: Int] = [:]
 
     init(index: TokenIndex, now: Moment, tokensPerOwner: Int, random: any RandomSource) {
@@ -74,6 +75,9 @@ struct Batch {
         self.tokensPerOwner = tokensPerOwner
         self.random = random
     }
+
+    /// What one change may end in a batch that others share: a millisecond of the writer's time.
+    private static let tokensBesideOthers = 64
 
     private var isEmpty: Bool { applications.isEmpty && changed.isEmpty && added.isEmpty }
 
@@ -106,8 +110,7 @@ struct Batch {
             case .revoke(let application, let project):
                 return revoke(application, project, pair(application, project, place))
             case .revokeProject(let project): return isEmpty ? try revokeAll(project) : .later
-            case .unregister(let application):
-                return isEmpty ? try unregister(application, place.application) : .later
+            case .unregister(let application): return try unregister(application, place.application)
             }
         } catch let refusal as Refusal {
             return .settled(.refused(refusal))
@@ -128,7 +131,9 @@ struct Batch {
             if token.slot != 0 {
                 changed[token.slot] = .some(token.after)
             } else {
-                added[Key(application: change.name, project: token.project)] = .some(token.after)
+                let key = Key(application: change.name, project: token.project)
+                if added[key] == nil { addedProjects[change.name, default: []].append(token.project) }
+                added[key] = .some(token.after)
             }
             let difference = (token.after == nil ? 0 : 1) - (token.before == nil ? 0 : 1)
             if difference != 0 { owned[change.name.owner, default: 0] += difference }
@@ -145,13 +150,22 @@ struct Batch {
         let slot: UInt32
     }
 
-    private func pair(_ name: ApplicationName, _ project: ProjectCode, _ place: PairPlace) -> Pair {
-        var application = place.application == 0 ? nil : index.stored(application: place.application)
+    private func application(_ name: ApplicationName, at slot: UInt32) -> StoredApplication? {
         // Most batches begin and end no application: then no name is hashed for them.
-        if !applications.isEmpty, let change = applications[name] { application = change }
+        if !applications.isEmpty, let change = applications[name] { return change }
+        return slot == 0 ? nil : index.stored(application: slot)
+    }
+
+    private func token(at slot: UInt32) -> StoredToken? {
+        if let change = changed[slot] { return change }
+        return index.stored(slot)
+    }
+
+    private func pair(_ name: ApplicationName, _ project: ProjectCode, _ place: PairPlace) -> Pair {
+        let application = application(name, at: place.application)
         var token: StoredToken?
         if place.token != 0 {
-            if let change = changed[place.token] { token = change } else { token = index.stored(place.token) }
+            token = self.token(at: place.token)
         } else if !added.isEmpty, let change = added[Key(application: name, project: project)] {
             token = change
         }
@@ -231,16 +245,23 @@ struct Batch {
     }
 
     private func unregister(_ name: ApplicationName, _ slot: UInt32) throws -> Decision {
-        guard slot != 0 else { throw Refusal.notRegistered }
+        guard let application = application(name, at: slot) else { throw Refusal.notRegistered }
         var gone: [PlannedChange.Token] = []
-        try index.forEachToken(of: slot) { token in
-            gone.append(
-                .init(
-                    project: try index.projectOfToken(token), slot: token, before: index.stored(token), after: nil))
+        if slot != 0 {
+            try index.forEachToken(of: slot) { place in
+                guard let before = token(at: place) else { return }
+                gone.append(.init(project: try index.projectOfToken(place), slot: place, before: before, after: nil))
+            }
         }
+        for project in addedProjects[name] ?? [] {
+            guard let before = added[Key(application: name, project: project)] ?? nil else { continue }
+            gone.append(.init(project: project, slot: 0, before: before, after: nil))
+        }
+        // What stands before it in the batch need not wait for thousands of rows to go.
+        if gone.count > Self.tokensBesideOthers, !isEmpty { return .later }
         let ended = gone.flatMap { $0.before?.held.alive(at: now) ?? [] }
         let change = PlannedChange(
-            event: .unregistered, name: name, application: index.stored(application: slot), registration: .ends,
+            event: .unregistered, name: name, application: application, registration: .ends,
             project: nil, tokens: gone, ended: ended)
         return .change([change], .revoked(ended.count))
     }

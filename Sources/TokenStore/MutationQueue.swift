@@ -52,6 +52,14 @@ final class MutationQueue: @unchecked Sendable {
         }
     }
 
+    /// Puts what a batch left back where it was taken from: those who came meanwhile have their turn with it.
+    func giveBack(_ rest: ArraySlice<Mutation>) {
+        guard !rest.isEmpty else { return }
+        locked {
+            for mutation in rest.reversed() { waiting.giveBack(mutation, of: mutation.caller.uid) }
+        }
+    }
+
     /// Wakes a writer that sleeps while something waits for it.
     func wake() {
         locked {
@@ -78,7 +86,8 @@ final class MutationQueue: @unchecked Sendable {
             while waiting.count == 0 {
                 if isClosed { return .closed }
                 if pulse.isAsked { return .asked }
-                guard wait(until: deadline) else { return .idle }
+                // What came just as the time was over is not left for an idle moment's work.
+                guard wait(until: deadline) || waiting.count > 0 else { return .idle }
             }
             let each = waiting.uids > 1 ? bounds.batchShareBesideOthers : bounds.batchShareOfUser
             return .mutations(waiting.take(bounds.batchLimit, each: each))

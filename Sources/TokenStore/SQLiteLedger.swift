@@ -16,6 +16,11 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     private let directory: StateDirectory
     let clock: any Clock
     private let listWalkRows: Int
+    private let lastCount = Mutex<(alive: Int, validUntil: Int64)?>(nil)
+    /// A count of so many takes some tens of microseconds; of a million it takes milliseconds.
+    private static let tokensCountedAtOnce: UInt32 = 20_000
+    /// How long a count of more is good: who reads it is a person or a monitor.
+    private static let countMilliseconds: Int64 = 1_000
     private let thread: Mutex<pthread_t?>
 
     /// Opens the database in a directory that is ours alone, builds the index and starts the writer.
@@ -121,7 +126,18 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
 
     /// See `TokenLedger`. The index is locked for a few thousand tokens at a time.
     public func status() -> LedgerStatus {
+        LedgerStatus(
+            applications: state.withIndex { $0.applications.count }, tokens: countAlive(),
+            lastSequence: state.sequence.load(ordering: .acquiring), storageProblem: state.problem.withLock { $0 },
+            databaseBytes: directory.size(of: "tokens.db"), writeAheadLogBytes: directory.size(of: "tokens.db-wal"),
+            queuedMutations: queue.count, journal: state.journal.withLock { $0 })
+    }
+
+    /// Of many tokens the last count is told again for a while: whoever asks all the time shall not slow the others.
+    private func countAlive() -> Int {
         let now = Moment(clock: clock)
+        let isLarge = state.withIndex { $0.tokens.end > Self.tokensCountedAtOnce }
+        if isLarge, let last = lastCount.withLock({ $0 }), now.bootMilliseconds < last.validUntil { return last.alive }
         var alive = 0
         var first: UInt32 = 1
         var isDone = false
@@ -133,11 +149,8 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
                 first = last
             }
         }
-        return LedgerStatus(
-            applications: state.withIndex { $0.applications.count }, tokens: alive,
-            lastSequence: state.sequence.load(ordering: .acquiring), storageProblem: state.problem.withLock { $0 },
-            databaseBytes: directory.size(of: "tokens.db"), writeAheadLogBytes: directory.size(of: "tokens.db-wal"),
-            queuedMutations: queue.count, journal: state.journal.withLock { $0 })
+        lastCount.withLock { $0 = (alive, now.bootMilliseconds + Self.countMilliseconds) }
+        return alive
     }
 
     /// See `TokenLedger`. The index is locked for a few rows at a time.

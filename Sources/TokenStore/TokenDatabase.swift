@@ -11,6 +11,10 @@ final class TokenDatabase {
     private var statements: WriterStatements?
     private let pages: UnsafeMutablePointer<Int32>
 
+    /// What SQLite keeps of the database for the writer: the rows of a hundred thousand tokens, so that a rotation of one
+    /// of them reads nothing from the file.
+    private static let writerCacheKibibytes = 16_384
+
     /// Pages in the write-ahead log after the last commit.
     var writeAheadLogPages: Int32 { pages.pointee }
 
@@ -26,13 +30,14 @@ final class TokenDatabase {
             // waits there but the writer.
             configuration.qos = .default
             configuration.prepareDatabase { db in
-                // Readers walk few pages at a time; the writer's pages are mostly the ends of its tables.
+                // Readers walk few pages at a time.
                 try db.execute(sql: "PRAGMA cache_size = -2000")
             }
             pool = try DatabasePool(path: path, configuration: configuration)
             try pool.writeWithoutTransaction { db in
                 // sqlite.org/pragma.html#pragma_synchronous: in WAL mode a commit is durable only with FULL.
                 try db.execute(sql: "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
+                try db.execute(sql: "PRAGMA cache_size = -\(Self.writerCacheKibibytes)")
                 // Where the disk fails just then, SQLite goes on with a rollback journal, whose commits are not durable
                 // before the directory is synced.
                 guard try String.fetchOne(db, sql: "PRAGMA journal_mode") == "wal" else {

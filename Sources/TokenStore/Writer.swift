@@ -62,8 +62,7 @@ final class Writer: @unchecked Sendable {
             watchClock()
             switch taken {
             case .mutations(let mutations):
-                var rest = mutations[...]
-                while !rest.isEmpty { rest = runBatch(rest) }
+                queue.giveBack(runBatch(mutations[...]))
                 maintain(isIdle: false)
             case .idle: maintain(isIdle: true)
             case .asked: maintain(isIdle: false)

@@ -81,7 +81,7 @@ class History:
             self.compare_mutation(self.model, caller, "rotate", params, answer)
 
     def any_mutation(self):
-        method = self.random.choices(["register", "generate", "rotate", "revoke", "unregister"], [6, 5, 12, 4, 2])[0]
+        method = self.random.choices(["register", "generate", "rotate", "revoke", "unregister"], [6, 5, 12, 4, 4])[0]
         params = {}
         if self.random.random() < 0.85:
             params["application"] = self.random.choice(self.names)

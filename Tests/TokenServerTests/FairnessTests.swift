@@ -20,6 +20,19 @@ struct FairnessTests {
         #expect(queue.take() == nil)
     }
 
+    @Test func whatIsGivenBackIsNextOfItsUidAndOthersHaveTheirTurn() {
+        var queue = FairQueue<String>()
+        for number in 1...5 { queue.append("a\(number)", of: 1) }
+        queue.append("b1", of: 2)
+        let taken = queue.take(4, each: 16)
+        #expect(taken == ["a1", "b1", "a2", "a3"])
+        for element in taken.dropFirst().reversed() { queue.giveBack(element, of: element.hasPrefix("a") ? 1 : 2) }
+        queue.append("c1", of: 3)
+        #expect(queue.count == 6)
+        #expect(queue.take(10, each: 16) == ["a2", "b1", "c1", "a3", "a4", "a5"])
+        #expect(queue.take() == nil)
+    }
+
     @Test func aBatchHoldsSoManyOfEachAndNoMore() {
         var queue = FairQueue<Int>()
         for number in 0..<1_000 { queue.append(number, of: 1) }

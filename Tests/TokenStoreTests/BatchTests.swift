@@ -52,7 +52,11 @@ import TokenModel
                 .generate(application: name, project: try project("q"), ttlSeconds: 600),
                 .unregister(application: name),
                 .rotate(application: name, project: code, ttlSeconds: 600, graceSeconds: 60),
+                .unregister(application: name),
                 .register(application: name, project: code, ttlSeconds: 600),
+                .rotate(application: name, project: code, ttlSeconds: 600, graceSeconds: 60),
+                .unregister(application: name),
+                .register(application: name, project: try project("r"), ttlSeconds: 600),
             ] { mutations.append(try test.submit(command)) }
         }
         let outcomes = try mutations.map { mutation in
@@ -66,12 +70,98 @@ import TokenModel
         #expect(
             outcomes == [
                 "notRegistered", "credentials", "alreadyRegistered(holdsToken: true)", "credentials", "credentials",
-                "revoked 3", "credentials", "credentials", "revoked 2", "notRegistered", "credentials",
+                "revoked 3", "credentials", "credentials", "revoked 2", "notRegistered", "notRegistered",
+                "credentials", "credentials", "revoked 2", "credentials",
             ])
-        let sizes = test.collector.deliveries.map(\.mutations.count)
-        #expect(sizes == [1, 8, 3], "what ranges over many rows opens a batch of its own")
+        #expect(test.collector.deliveries.map(\.mutations.count) == [1, mutations.count])
         try test.ledger.expectIndexEqualsTable()
         _ = try test.ledger.countedChainRows()
+    }
+
+    /// The same once more, where the index has held the application for long.
+    @Test func anApplicationEndsInTheBatchThatChangedIt() throws {
+        let test = try TestLedger()
+        let name = try app("alice")
+        for code in ["p", "q", "r"] {
+            let command: Command =
+                code == "p"
+                ? .register(application: name, project: try project(code), ttlSeconds: 600)
+                : .generate(application: name, project: try project(code), ttlSeconds: 600)
+            _ = try test.credentials(command)
+        }
+        var mutations: [Mutation] = []
+        try together(test) {
+            for command: Command in [
+                .rotate(application: name, project: try project("p"), ttlSeconds: 600, graceSeconds: 60),
+                .revoke(application: name, project: try project("q")),
+                .revoke(application: name, project: try project("r")),
+                .generate(application: name, project: try project("r"), ttlSeconds: 600),
+                .generate(application: name, project: try project("s"), ttlSeconds: 600),
+                .unregister(application: name),
+                .register(application: name, project: try project("q"), ttlSeconds: 600),
+            ] { mutations.append(try test.submit(command)) }
+        }
+        guard case .revoked(let count) = try test.collector.outcome(of: mutations[5]) else {
+            throw TestFault("not revoked")
+        }
+        #expect(count == 4, "two for p, one each for r and s")
+        guard case .credentials(let last) = try test.collector.outcome(of: mutations[6]) else {
+            throw TestFault("refused")
+        }
+        #expect(test.collector.deliveries.last?.mutations.count == mutations.count)
+        #expect(try test.rows().map(\.project.text) == ["q"] && test.isActive(last.token))
+        try test.ledger.expectIndexEqualsTable()
+        try test.reopen()
+        try test.ledger.expectIndexEqualsTable()
+        _ = try test.ledger.countedChainRows()
+    }
+
+    @Test func applicationsThatEndTogetherShareACommit() throws {
+        let test = try TestLedger()
+        let names = try (0..<100).map { try app("alice/\($0)") }
+        for name in names {
+            _ = try test.credentials(.register(application: name, project: project("p"), ttlSeconds: 60))
+        }
+        var mutations: [Mutation] = []
+        try together(test) {
+            for name in names { mutations.append(try test.submit(.unregister(application: name))) }
+        }
+        for mutation in mutations {
+            guard case .revoked(1) = try test.collector.outcome(of: mutation) else { throw TestFault("not revoked") }
+        }
+        #expect(test.collector.deliveries.last?.mutations.count == names.count)
+        #expect(try test.rows().isEmpty && test.ledger.status().applications == 0)
+        try test.ledger.expectIndexEqualsTable()
+    }
+
+    /// What ranges over many rows opens a batch of its own, and what it left goes on in its order.
+    @Test func whatIsLeftOfABatchKeepsItsOrder() throws {
+        let test = try TestLedger()
+        let administrator = TestLedger.caller("root", uid: 0, isAdministrator: true)
+        let (name, code) = (try app("alice"), try project("p"))
+        var mutations: [Mutation] = []
+        try together(test) {
+            for _ in 0..<5 {
+                for command: Command in [
+                    .register(application: name, project: code, ttlSeconds: 60), .revokeProject(code),
+                    .generate(application: name, project: code, ttlSeconds: 60), .revokeProject(code),
+                    .unregister(application: name),
+                ] { mutations.append(try test.submit(command, by: administrator)) }
+            }
+        }
+        let outcomes = try mutations.map { mutation in
+            switch try test.collector.outcome(of: mutation) {
+            case .credentials: "credentials"
+            case .revoked(let count): "revoked \(count)"
+            default: "failed"
+            }
+        }
+        let expected = ["credentials", "revoked 1", "credentials", "revoked 1", "revoked 0"]
+        #expect(outcomes == Array(repeating: expected, count: 5).flatMap { $0 })
+        #expect(
+            test.collector.deliveries.dropFirst().flatMap(\.mutations).map(ObjectIdentifier.init)
+                == mutations.map(ObjectIdentifier.init))
+        try test.ledger.expectIndexEqualsTable()
     }
 
     /// More pages than are gathered for one write to the log.
@@ -178,16 +268,16 @@ import TokenModel
                     switch Int.random(in: 0..<100, using: &generator) {
                     case 0..<15: .register(application: name, project: code, ttlSeconds: ttl)
                     case 15..<30: .generate(application: name, project: code, ttlSeconds: ttl)
-                    case 30..<80:
+                    case 30..<75:
                         .rotate(
                             application: name, project: code, ttlSeconds: ttl,
                             graceSeconds: Int64.random(in: 0...3, using: &generator) * 40)
-                    case 80..<85: .revoke(application: name, project: code)
-                    case 85..<95:
+                    case 75..<80: .revoke(application: name, project: code)
+                    case 80..<88:
                         .revokeToken(
                             made.randomElement(using: &generator)?.token.digest
                                 ?? TokenDigest(words: (1, 2, 3, 4)))
-                    case 95..<97: .revokeProject(code)
+                    case 88..<90: .revokeProject(code)
                     default: .unregister(application: name)
                     }
                 mutations.append(try test.submit(command, by: administrator))
