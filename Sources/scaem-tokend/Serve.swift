@@ -73,7 +73,9 @@ private final class Daemon: Sendable {
             deliver: { delivery in server.deliver(delivery) })
         do {
             sockets = try Sockets(settings, passed: passed, logger: logger)
-            journal = try JournalFeed(ledger: ledger, others: others, clock: clock, logger: logger) {
+            journal = try JournalFeed(
+                ledger: ledger, others: others, auditRowsMax: settings.store.auditRowsMax, clock: clock, logger: logger
+            ) {
                 server.refusals.takeHeldBack()
             }
         } catch {

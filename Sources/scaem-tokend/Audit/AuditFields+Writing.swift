@@ -10,6 +10,7 @@ extension AuditFields {
         static let rotated = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f103"
         static let revoked = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f104"
         static let unregistered = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f105"
+        static let continued = "6c0f8b1e3f0a4d55b1a0d7e2c4a9f10c"
     }
 
     /// Of all that are records of the chain, or of its cuts.
@@ -17,8 +18,41 @@ extension AuditFields {
 
     static let databaseField = "SCAEM_DATABASE"
 
-    /// The fields of a record, of the database with this id.
-    static func fields(_ record: AuditRecord, database: String) -> [Journal.Field] {
+    /// Tokens that one entry of the journal names, a field each: sd_journal_sendv(3) takes 510 fields, journald itself some
+    /// 1,000, and an application may have ten thousand tokens.
+    static let tokensPerEntry = 200
+
+    /// The entries of a record, of the database with this id. The last is the record; before it come those that only name
+    /// what more tokens it concerns, so that one match finds each.
+    static func entries(_ record: AuditRecord, database: String) -> [[Journal.Field]] {
+        let concerned =
+            (record.fingerprint.map { [$0] } ?? []) + record.ended + record.lapsed + record.shortened.map(\.fingerprint)
+        let more = stride(from: tokensPerEntry, to: concerned.count, by: tokensPerEntry).map { start in
+            continuation(of: record, concerned[start..<min(start + tokensPerEntry, concerned.count)])
+        }
+        return more + [fields(record, database: database) + anyOf(concerned.prefix(tokensPerEntry))]
+    }
+
+    /// Has no number and no chain value: it is no record, and proves nothing.
+    private static func continuation(
+        of record: AuditRecord, _ fingerprints: ArraySlice<Fingerprint>
+    ) -> [Journal.Field] {
+        [
+            Journal.Field(
+                "MESSAGE", "\(sentence(record)): \(fingerprints.count) more tokens of record \(record.sequence)"),
+            Journal.Field("MESSAGE_ID", MessageID.continued), Journal.Field("PRIORITY", priority(record.event)),
+            Journal.Field("SYSLOG_IDENTIFIER", "scaem-tokend"),
+            Journal.Field("SCAEM_CONTINUES", "\(record.sequence)"),
+            Journal.Field("SCAEM_APPLICATION", record.application.text),
+            Journal.Field("SCAEM_PRINCIPAL", record.principal.text),
+        ] + anyOf(fingerprints)
+    }
+
+    private static func anyOf(_ fingerprints: ArraySlice<Fingerprint>) -> [Journal.Field] {
+        fingerprints.map { Journal.Field(anyFingerprintField, $0.description) }
+    }
+
+    private static func fields(_ record: AuditRecord, database: String) -> [Journal.Field] {
         var fields = [
             Journal.Field("MESSAGE", sentence(record)), Journal.Field("MESSAGE_ID", messageID(record.event)),
             Journal.Field("PRIORITY", priority(record.event)), Journal.Field("SYSLOG_IDENTIFIER", "scaem-tokend"),
@@ -48,10 +82,6 @@ extension AuditFields {
                 "SCAEM_SHORTENED",
                 record.shortened.map { "\($0.fingerprint)=\($0.expiration)" }.joined(separator: " "))
         }
-        // Once for each token, so that one match finds all that happened to it.
-        let concerned =
-            (record.fingerprint.map { [$0] } ?? []) + record.ended + record.lapsed + record.shortened.map(\.fingerprint)
-        for fingerprint in concerned { add(anyFingerprintField, fingerprint.description) }
         return fields
     }
 

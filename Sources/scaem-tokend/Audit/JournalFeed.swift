@@ -19,6 +19,8 @@ final class JournalFeed: @unchecked Sendable {
     private var heldBackAskedAt: Int64
     private let clock: any Clock
     private let database: String
+    /// Records that mutations may hold back. Beyond its cap the audit lets the oldest rows go, sent or not.
+    private let heldBackRecordsMax: Int64
     private var progress: JournalProgress
     private var reader: JournalReader?
     private var state = JournalStatus.State.ok
@@ -54,7 +56,7 @@ final class JournalFeed: @unchecked Sendable {
     /// Reads how far it had got when that was last written down.
     /// - Throws: `LedgerReadError`.
     init(
-        ledger: SQLiteLedger, others: OtherRecords, clock: any Clock, logger: Logger,
+        ledger: SQLiteLedger, others: OtherRecords, auditRowsMax: Int64, clock: any Clock, logger: Logger,
         heldBack: @escaping @Sendable () -> [HeldBackRefusals]
     ) throws {
         let position = try ledger.journalPosition()
@@ -64,6 +66,7 @@ final class JournalFeed: @unchecked Sendable {
         self.clock = clock
         self.logger = logger
         database = position.database
+        heldBackRecordsMax = auditRowsMax / 4
         startedAt = clock.bootMilliseconds()
         heldBackAskedAt = startedAt
         progress = JournalProgress(sent: position.sent, confirmed: position.confirmed, now: startedAt)
@@ -194,8 +197,9 @@ final class JournalFeed: @unchecked Sendable {
         others.send(database: database, logger: logger)
     }
 
-    /// Mutations come first: sending waits while they do, but not for ever.
+    /// Mutations come first: sending waits while they do, but not for ever, nor while the audit fills with what was not sent.
     private func holdBack() {
+        guard ledger.lastSequence - progress.sent < heldBackRecordsMax else { return }
         let end = clock.bootMilliseconds() + Bound.holdBackMilliseconds
         while clock.bootMilliseconds() < end {
             let before = ledger.lastSequence
@@ -213,7 +217,7 @@ final class JournalFeed: @unchecked Sendable {
         for record in records {
             let mark = JournalProgress.Mark(record)
             if !progress.isFound(mark) {
-                guard Journal.send(AuditFields.fields(record, database: database)) == 0 else {
+                guard AuditFields.entries(record, database: database).allSatisfy({ Journal.send($0) == 0 }) else {
                     turn(.failing)
                     return sleep(milliseconds: Bound.retryMilliseconds)
                 }

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The audit in the journal: complete, read back, caught up after a freeze and a kill, and held against the database."""
 
+import hashlib
 import json
 import os
 import re
@@ -191,6 +192,22 @@ def check_the_daily_verification():
     run("systemctl", "start", "scaem-tokend-audit-verify.timer")
     run("systemctl", "start", "scaem-tokend-audit-verify.service", timeout=120)
     assert "OK" in run("journalctl", "-u", "scaem-tokend-audit-verify.service")
+
+
+def check_an_application_of_a_thousand_tokens_stops_nothing():
+    """More than one entry of the journal can name."""
+    fingerprints = []
+    with Connection(SOCKET, timeout=120) as connection:
+        for number in range(1000):
+            method = "generate" if number else "register"
+            answer = connection.call(method, application="many", project_code=f"P{number}")
+            fingerprints.append(hashlib.sha256(answer["registration_token"].encode()).hexdigest()[:16])
+        assert connection.call("unregister", application="many") == {"revoked": 1000}
+        connection.call("register", application="after", project_code="P")
+    eventually(caught_up, 90, "the journal")
+    for fingerprint in (fingerprints[0], fingerprints[500], fingerprints[-1]):
+        assert len(messages(f"SCAEM_ANY_FINGERPRINT={fingerprint}")) == 2, "made and ended"
+    assert "OK" in run(*TOOL, "audit", "verify", timeout=120)
 
 
 def check_a_forged_record_is_foreign_and_a_missing_one_fails_the_unit():
