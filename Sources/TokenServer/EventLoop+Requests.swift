@@ -88,11 +88,11 @@ extension EventLoop {
         case .single(let request):
             let room = Wire.maxAnswerBytes - Bounds.batchEntryReserveBytes
             return perform(connection, request, reader, room: room) != .mustWait
-        case .batch:
+        case .batch(let first, let count):
             // Its answers are one line, so those before it come first.
             guard connection.isIdle else { return false }
             answerLookups(connection)
-            connection.batch = Batch(copying: line)
+            connection.batch = Batch(copying: line, reader, first: first, count: count)
             return true
         }
     }
@@ -100,8 +100,8 @@ extension EventLoop {
     /// Goes on with a batch.
     /// - Returns: false where an entry has to wait.
     private func advance(_ connection: Connection, _ batch: Batch) -> Bool {
-        while let request = batch.current {
-            switch perform(connection, request, batch.reader, room: batch.room) {
+        while let request = batch.current(reader) {
+            switch perform(connection, request, reader, room: batch.room) {
             case .mustWait: return false
             case .done, .inFlight: batch.step()
             }

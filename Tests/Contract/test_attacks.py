@@ -155,6 +155,20 @@ def lists_of_alice(daemon):
 
 
 LONG_ID = "i" * 60_000
+
+
+def batch_with(padding):
+    """A batch that waits for its reads, as long as a line may be by what its last entry has besides."""
+    entries = [request("list", None, n) for n in range(20)]
+    head = b"[" + b",".join(entries) + b',{"jsonrpc":"2.0","id":20,"method":"list",'
+    parts, room = [], MAX_LINE_BYTES - len(head) - 16
+    for part in padding:
+        room -= len(part) + 1
+        if room < 0:
+            return head + b",".join(parts) + b"}]\n"
+        parts.append(part)
+
+
 LINES = {
     "lines that never end": b"x" * (4 * MAX_LINE_BYTES),
     "nested arrays": b"[" * (MAX_LINE_BYTES - 1) + b"\n",
@@ -164,6 +178,8 @@ LINES = {
     "huge batches": b"[" + b",".join([request("whoami", None, n) for n in range(MAX_BATCH)]) + b"]\n",
     "batches of numbers": b"[" + b",".join([b"1"] * 32_000) + b"]\n",
     "batches of pages": b"[" + b",".join([request("list", {"limit": 1000}, n) for n in range(MAX_BATCH)]) + b"]\n",
+    "batches of many values": batch_with(b'"pad%d":[%s]' % (n, b",".join([b"0"] * 3_000)) for n in range(100)),
+    "batches of many keys": batch_with(b'"k%d":0' % n for n in range(20_000)),
     "pages": line_of("list", {"limit": 1000}),
     "blank lines": b"\n" * 65_536,
 }
