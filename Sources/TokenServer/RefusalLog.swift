@@ -39,15 +39,6 @@ public struct RefusedRequest: Sendable {
     public let project: ProjectCode?
 }
 
-/// Refusals of one principal that have no record of their own.
-public struct HeldBackRefusals: Sendable {
-    /// Nil where it could not be looked up.
-    public let principal: Principal?
-    /// Nil where many share the count.
-    public let uid: UInt32?
-    public let count: Int64
-}
-
 /// What was refused, to be recorded outside of the audit's sequence. A caller can be refused as often as it likes, so
 /// each principal's records are limited by a token bucket, and what is held back is counted.
 public final class RefusalLog: Sendable {

@@ -8,8 +8,12 @@ final class EndedTokens: Sendable {
     static let keepSeconds: Int64 = 30 * 86_400
     /// A token and caller are one record in so long.
     static let windowMilliseconds: Int64 = 60_000
-    /// Pairs of token and caller within a window; others of that window are not recorded.
+    /// Pairs of token and caller within a window, of all callers and of one uid: who presents all that it has had shall
+    /// not hide who presents what it has found. Others of that window are counted.
     static let presentationsMax = 10_000
+    static let presentationsOfUserMax = 100
+    /// Uids that are counted each for itself.
+    private static let countedUsersMax = 1_000
 
     /// Small sets, so that growing one holds nobody up for long.
     private static let shards = 64
@@ -74,7 +78,23 @@ final class EndedTokens: Sendable {
     }
 
     private let known = Mutex(Known())
-    private let presented = Mutex<[Key: Presented]>([:])
+    private struct Presentations {
+        var found: [Key: Presented] = [:]
+        /// Of each uid, those of `found`.
+        var pairs: [UInt32: Int] = [:]
+        var heldBack: [UInt32: (principal: Principal, count: Int64)] = [:]
+        var heldBackOfOthers: Int64 = 0
+
+        mutating func holdBack(_ caller: Caller) {
+            if heldBack[caller.uid] == nil, heldBack.count >= EndedTokens.countedUsersMax {
+                heldBackOfOthers += 1
+            } else {
+                heldBack[caller.uid, default: (caller.principal, 0)].count += 1
+            }
+        }
+    }
+
+    private let presented = Mutex(Presentations())
 
     /// Takes what a commit ended.
     func add(_ records: [AuditRecord]) {
@@ -108,10 +128,15 @@ final class EndedTokens: Sendable {
         guard known.withLock({ $0.contains(fingerprint.value) }) else { return }
         let key = Key(fingerprint: fingerprint, uid: caller.uid, principal: caller.principal)
         presented.withLock { presented in
-            if presented[key] != nil {
-                presented[key]?.found.count += 1
-            } else if presented.count < Self.presentationsMax {
-                presented[key] = Presented(
+            if presented.found[key] != nil {
+                presented.found[key]?.found.count += 1
+            } else if presented.found.count >= Self.presentationsMax
+                || presented.pairs[caller.uid, default: 0] >= Self.presentationsOfUserMax
+            {
+                presented.holdBack(caller)
+            } else {
+                presented.pairs[caller.uid, default: 0] += 1
+                presented.found[key] = Presented(
                     found: EndedPresentation(
                         time: wall, fingerprint: fingerprint, principal: caller.principal, uid: caller.uid,
                         gid: caller.gid, process: caller.process, count: 1),
@@ -123,9 +148,28 @@ final class EndedTokens: Sendable {
     /// Takes out what was begun more than a window before, or all; the oldest first.
     func takePresented(at bootMilliseconds: Int64, all: Bool) -> [EndedPresentation] {
         presented.withLock { presented in
-            let due = presented.filter { all || bootMilliseconds - $0.value.since >= Self.windowMilliseconds }
-            for key in due.keys { presented[key] = nil }
+            let due = presented.found.filter { all || bootMilliseconds - $0.value.since >= Self.windowMilliseconds }
+            for key in due.keys {
+                presented.found[key] = nil
+                presented.pairs[key.uid, default: 0] -= 1
+                if presented.pairs[key.uid] == 0 { presented.pairs[key.uid] = nil }
+            }
             return due.values.map(\.found).sorted { $0.time < $1.time }
+        }
+    }
+
+    /// What was held back since this was asked last.
+    func takeHeldBack() -> [HeldBackRefusals] {
+        presented.withLock { presented in
+            var taken = presented.heldBack.map {
+                HeldBackRefusals(principal: $0.value.principal, uid: $0.key, count: $0.value.count)
+            }
+            if presented.heldBackOfOthers > 0 {
+                taken.append(HeldBackRefusals(principal: nil, uid: nil, count: presented.heldBackOfOthers))
+            }
+            presented.heldBack = [:]
+            presented.heldBackOfOthers = 0
+            return taken
         }
     }
 }

@@ -26,6 +26,8 @@ public struct StoreConfiguration: Sendable {
     public var idleMilliseconds = 50
     /// `last_used_at` is written behind, this many rows a commit.
     public var lastUsedRows = 500
+    /// Tokens that were ended and presented are written behind, too, this many rows a commit.
+    public var presentedRows = 500
     /// How often `last_used_at` is written behind while nothing waits; after half as much again also while something
     /// does. The contract allows a lag of 60 s.
     public var lastUsedSeconds: Int64 = 30
@@ -64,6 +66,8 @@ public enum StoreEvent: Sendable {
     case auditCut(AuditMark)
     /// Tokens that were ended were presented; on record in the database.
     case endedTokensPresented([EndedPresentation])
+    /// So many more were presented that they have no record each.
+    case presentationsHeldBack([HeldBackRefusals])
     /// Somebody set the wall clock, forward (more than 0) or back.
     case clockSet(milliseconds: Int64)
     /// The last record was made at a time that is so far ahead: the wall clock was set back while nobody served.

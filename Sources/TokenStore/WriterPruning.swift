@@ -93,15 +93,21 @@ extension Writer {
 
     /// Writes behind which ended tokens were presented by whom.
     func writePresented(at now: Int64, all: Bool) {
-        let presented = state.ended.takePresented(at: now, all: all)
-        guard !presented.isEmpty else { return }
-        let result = transaction {
-            let rows = try AuditRows(database.writing())
-            for one in presented { try rows.insert(one) }
-            let oldEnough = clock.wall().milliseconds - EndedTokens.keepSeconds * 1_000
-            try rows.trimPresented(olderThan: now >= pruning.clockTrustedAt ? oldEnough : 0)
+        let heldBack = state.ended.takeHeldBack()
+        if !heldBack.isEmpty { log(.presentationsHeldBack(heldBack)) }
+        var presented = state.ended.takePresented(at: now, all: all)[...]
+        while !presented.isEmpty {
+            let some = presented.prefix(configuration.presentedRows)
+            presented = presented.dropFirst(some.count)
+            let result = transaction {
+                let rows = try AuditRows(database.writing())
+                for one in some { try rows.insert(one) }
+                let oldEnough = clock.wall().milliseconds - EndedTokens.keepSeconds * 1_000
+                try rows.trimPresented(olderThan: now >= pruning.clockTrustedAt ? oldEnough : 0)
+            }
+            guard finish(result) else { return }
+            log(.endedTokensPresented(Array(some)))
         }
-        if finish(result) { log(.endedTokensPresented(presented)) }
     }
 
     // MARK: Transactions

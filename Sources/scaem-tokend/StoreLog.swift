@@ -36,7 +36,7 @@ extension StoreEvent {
                 "the write-ahead log could not be folded into the database; it grows until it can",
                 ["reason": "\(error)"])
         // Records of their own in the journal (`OtherRecords`), not messages.
-        case .auditCut, .endedTokensPresented: break
+        case .auditCut, .endedTokensPresented, .presentationsHeldBack: break
         case .clockSet(let milliseconds):
             logger.report(
                 .warning, .clockSet, "somebody has set the wall clock, by which tokens expire",

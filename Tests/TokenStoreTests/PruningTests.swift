@@ -164,6 +164,36 @@ import TokenModel
         #expect(presented.map(\.principal.text) == ["alice"] && presented.map(\.count) == [1])
     }
 
+    /// Who presents all that it has had does not hide who presents what it has found.
+    @Test func oneUserDoesNotHideWhatAnotherPresents() throws {
+        let test = try TestLedger(configuration: Self.configuration())
+        var ended: [TokenDigest] = []
+        ended.append(
+            try test.credentials(.register(application: app("a"), project: project("p"), ttlSeconds: 60)).token.digest)
+        for _ in 0..<150 {
+            ended.append(
+                try test.credentials(
+                    .rotate(application: app("a"), project: project("p"), ttlSeconds: 60, graceSeconds: 0)
+                ).token.digest)
+        }
+        ended.removeLast()
+        let mallory = TestLedger.caller("mallory", uid: 1_001)
+        for digest in ended { test.ledger.noteInactive(digest, by: TestLedger.caller()) }
+        test.ledger.noteInactive(ended[149], by: mallory)
+        try test.reopen()
+        var found: [EndedPresentation] = []
+        try DatabaseFile(path: test.ledger.databasePath).forEachPresentation { found.append($0) }
+        #expect(found.count == 101)
+        #expect(found.filter { $0.uid == mallory.uid }.map(\.fingerprint) == [ended[149].fingerprint])
+        let heldBack = test.collector.events.flatMap {
+            if case .presentationsHeldBack(let heldBack) = $0 { heldBack } else { [HeldBackRefusals]() }
+        }
+        #expect(
+            heldBack == [
+                HeldBackRefusals(principal: TestLedger.caller().principal, uid: TestLedger.caller().uid, count: 50)
+            ])
+    }
+
     /// Presents tokens until those that are remembered are on record: what was ended before a start is read by a thread
     /// that nobody waits for.
     private func presented(_ test: TestLedger, _ digests: [TokenDigest], expecting count: Int) throws

@@ -41,6 +41,7 @@ final class OtherRecords: Sendable {
     func put(_ event: StoreEvent) {
         switch event {
         case .endedTokensPresented(let presented): for one in presented { put(AuditFields.fields(one)) }
+        case .presentationsHeldBack(let heldBack): put(heldBack: heldBack)
         case .auditCut(let mark): put(mark)
         default: break
         }
