@@ -36,6 +36,8 @@ final class Connection {
     let descriptor: CInt
     let credentials: PeerCredentials
     var naming = Naming.looking
+    /// NSS was asked and has not answered yet, however long ago.
+    var isAwaitingName = false
     /// Of the process that connected; its pid alone until it was looked at.
     var process: PeerProcess
     /// Its uid's, shared with the uid's other connections of the loop.

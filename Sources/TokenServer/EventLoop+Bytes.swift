@@ -41,7 +41,12 @@ extension EventLoop {
             name(connection, identity)
             return
         }
+        // It will still say; until then this caller is told to try again.
+        guard !connection.isAwaitingName else { return }
+        connection.isAwaitingName = true
         connection.naming = .looking
+        // Nothing is read until NSS has answered: that time is not the caller's.
+        setDeadline(connection, milliseconds: Bounds.lookupMilliseconds)
         let id = connection.id
         services.names.look(up: uid) { [inbox] identity in
             inbox.put(.identified(connection: id, identity))
@@ -55,15 +60,25 @@ extension EventLoop {
     }
 
     func identified(_ connection: Connection, _ identity: Identity?) {
-        if let identity {
-            name(connection, identity)
-        } else {
-            services.logger.report(
-                .warning, .lookupFailed,
-                "the user of a connection could not be looked up; its requests are refused for now",
-                ["uid": "\(connection.credentials.uid)"])
-            connection.naming = .failed
+        connection.isAwaitingName = false
+        guard let identity else {
+            if connection.isLooking { cannotBeNamed(connection) }
+            return
         }
+        if connection.isLooking { connection.deadline = nil }
+        name(connection, identity)
+        advanceStored(connection)
+        settle(connection)
+    }
+
+    /// NSS has failed, or has not answered in its time.
+    func cannotBeNamed(_ connection: Connection) {
+        services.logger.report(
+            .warning, .lookupFailed,
+            "the user of a connection could not be looked up; its requests are refused for now",
+            ["uid": "\(connection.credentials.uid)"])
+        connection.naming = .failed
+        connection.deadline = nil
         advanceStored(connection)
         settle(connection)
     }
@@ -91,8 +106,6 @@ extension EventLoop {
             defer { if let base = chunk.baseAddress { explicit_bzero(base, count) } }
             if connection.askAgain {
                 connection.input.append(bytes)
-                // Nothing is read until NSS has answered: that time is not the caller's.
-                connection.deadline = nil
                 identify(connection)
                 return advanceStored(connection)
             }

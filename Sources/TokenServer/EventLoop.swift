@@ -213,7 +213,9 @@ final class EventLoop: @unchecked Sendable {
         nextExpiry = .max
         for connection in Array(connections.values) {
             guard let deadline = connection.deadline else { continue }
-            if now >= deadline {
+            if now >= deadline, connection.isLooking {
+                cannotBeNamed(connection)
+            } else if now >= deadline {
                 services.logger.report(
                     .notice, .slowCaller,
                     "a line was not completed, or the last answers were not read, in time; the connection is closed",
@@ -227,9 +229,9 @@ final class EventLoop: @unchecked Sendable {
         nextExpiry = max(nextExpiry, now + Bounds.expiryMilliseconds)
     }
 
-    /// Gives a connection the contract's time to do what it has to.
-    func setDeadline(_ connection: Connection) {
-        let deadline = MonotonicClock.milliseconds + Bounds.lineTimeoutMilliseconds
+    /// Gives a connection the contract's time to do what it has to, or NSS its own to say whose it is.
+    func setDeadline(_ connection: Connection, milliseconds: Int64 = Bounds.lineTimeoutMilliseconds) {
+        let deadline = MonotonicClock.milliseconds + milliseconds
         connection.deadline = deadline
         nextExpiry = min(nextExpiry, deadline)
     }

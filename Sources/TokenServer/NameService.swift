@@ -71,7 +71,8 @@ struct Identity: Sendable {
     let verifiers: UInt32?
 }
 
-/// Names, looked up on a thread of its own and believed for a few seconds.
+/// Names, looked up on threads of its own and believed for a few seconds. A uid is asked for once at a time, so that one
+/// that NSS does not answer for takes one thread, and the others are asked for meanwhile.
 final class NameService: Sendable {
     private struct Remembered<Value: Sendable>: Sendable {
         let value: Value
@@ -84,7 +85,9 @@ final class NameService: Sendable {
     }
 
     private let directory: any UserDirectory
-    private let worker = SerialWorker(name: "names")
+    private let worker = SerialWorker(name: "names", threads: Bounds.nameThreads)
+    /// Who waits for each uid that is being asked for.
+    private let waiting = Mutex<[UInt32: [@Sendable (Identity?) -> Void]]>([:])
     private let memory = Mutex(Memory())
 
     init(directory: any UserDirectory) {
@@ -107,11 +110,17 @@ final class NameService: Sendable {
         memory.withLock { $0.groups?.value.administrators }
     }
 
-    /// Asks on the thread of its own; `answer` gets nil where nobody could say.
+    /// Asks on a thread of its own; `answer` gets nil where nobody could say.
     func look(up uid: UInt32, _ answer: @escaping @Sendable (Identity?) -> Void) {
+        // A burst of connects of one user asks once.
+        let isFirst = waiting.withLock { waiting in
+            defer { waiting[uid, default: []].append(answer) }
+            return waiting[uid] == nil
+        }
+        guard isFirst else { return }
         worker.submit(for: uid) { [self] in
-            // A burst of connects of one user asks once: the others find it here.
-            answer(known(uid, now: MonotonicClock.milliseconds) ?? ask(uid))
+            let identity = ask(uid)
+            for answer in waiting.withLock({ $0.removeValue(forKey: uid) ?? [] }) { answer(identity) }
         }
     }
 

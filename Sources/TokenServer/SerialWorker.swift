@@ -1,8 +1,8 @@
 import Glibc
 import TokenModel
 
-/// One thread that does jobs, the uids who asked for them in turn: for what may block (NSS, SQLite's readers) and so must
-/// not run on an event loop. Its queue is bounded by its users: a connection has two jobs in it at most, a read and a
+/// A thread, or a few, that do jobs, the uids who asked for them in turn: for what may block (NSS, SQLite's readers) and
+/// so must not run on an event loop. Its queue is bounded by its users: a connection has two jobs in it at most, a read and a
 /// watch's next page.
 final class SerialWorker: @unchecked Sendable {
     // @unchecked: `jobs` and `isClosed` are touched only while `lock` is held.
@@ -16,10 +16,10 @@ final class SerialWorker: @unchecked Sendable {
         pthread_cond_init(arrived, nil)
     }
 
-    convenience init(name: String) {
+    convenience init(name: String, threads: Int = 1) {
         self.init()
-        // The thread keeps the worker alive for as long as the process runs: it may be stuck in a look-up at exit.
-        startThread(name: name) { [self] in while true { doJob() } }
+        // A thread keeps the worker alive for as long as the process runs: it may be stuck in a look-up at exit.
+        for _ in 0..<threads { startThread(name: name) { [self] in while true { doJob() } } }
     }
 
     func submit(for uid: UInt32, _ job: @escaping @Sendable () -> Void) {

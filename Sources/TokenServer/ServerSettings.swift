@@ -77,6 +77,10 @@ enum Bounds {
     /// How long a name and a group that NSS gave are believed: a change shows within seconds, and a burst of connects
     /// costs one look-up.
     static let nameLifetimeMilliseconds: Int64 = 5_000
+    /// Look-ups at once: as many uids may wait for a directory service that is stuck before it holds up the others.
+    static let nameThreads = 4
+    /// How long a caller waits for its name; then its requests are busy until NSS has answered.
+    static let lookupMilliseconds: Int64 = 5_000
     /// Uids whose names are remembered at once.
     static let rememberedNames = 4_096
     /// Blocking reads (`list`, `status`) that wait for the worker thread; a connection has one at most.
