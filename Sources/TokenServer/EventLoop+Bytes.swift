@@ -58,10 +58,12 @@ extension EventLoop {
         if let identity {
             name(connection, identity)
         } else {
-            services.logger.report(
-                .warning, .lookupFailed,
-                "the user of a connection could not be looked up; its requests are refused for now",
-                ["uid": "\(connection.credentials.uid)"])
+            if services.refusals.note("lookup_failed", connection.asker) {
+                services.logger.report(
+                    .warning, .lookupFailed,
+                    "the user of a connection could not be looked up; its requests are refused for now",
+                    ["uid": "\(connection.credentials.uid)"])
+            }
             connection.naming = .failed
         }
         advanceStored(connection)

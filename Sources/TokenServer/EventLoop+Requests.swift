@@ -128,10 +128,12 @@ extension EventLoop {
         // What was asked is still done, but nothing is read for a caller who has hung up.
         if connection.isDeaf, !MethodRow.table[method.rawValue].work.changesSomething { return .done }
         if method.returnsCredentials, request.id == nil {
-            services.logger.report(
-                .notice, .notificationDropped,
-                "a method that returns credentials came as a notification and was not executed",
-                ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+            if services.refusals.note("notification_dropped", connection.asker, method) {
+                services.logger.report(
+                    .notice, .notificationDropped,
+                    "a method that returns credentials came as a notification and was not executed",
+                    ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+            }
             return .done
         }
         let row = MethodRow.table[method.rawValue]

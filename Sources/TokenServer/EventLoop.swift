@@ -214,11 +214,12 @@ final class EventLoop: @unchecked Sendable {
         for connection in Array(connections.values) {
             guard let deadline = connection.deadline else { continue }
             if now >= deadline {
-                services.logger.report(
-                    .notice, .slowCaller,
-                    "a line was not completed, or the last answers were not read, in time; the connection is closed",
-                    ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
-                services.refusals.note("timeout", connection.asker)
+                if services.refusals.note("timeout", connection.asker) {
+                    services.logger.report(
+                        .notice, .slowCaller,
+                        "a line was not completed, or the last answers were not read, in time; the connection is closed",
+                        ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+                }
                 close(connection)
             } else {
                 nextExpiry = min(nextExpiry, deadline)

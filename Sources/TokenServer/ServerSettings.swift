@@ -41,6 +41,9 @@ enum Bounds {
     /// Descriptors that no caller gets, whatever the process may have: for NSS, /proc, the journal and the database, which
     /// open one or two at a time each.
     static let ownDescriptors: Int32 = 16
+    /// How often the log says that descriptors have run out, at most: a caller whose every connect meets that would fill the
+    /// journal.
+    static let descriptorReportMilliseconds: Int64 = 1_000
     /// What one read takes at most: some tens of requests, so that others get their turn between.
     static let readChunkBytes = 8_192
     /// Lines that are taken from one uid's connections in a turn of the loop; what else they have sent waits for the next.
