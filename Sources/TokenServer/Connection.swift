@@ -48,6 +48,8 @@ final class Connection {
     var deadline: Int64?
     /// The next line cannot be taken before an answer is made or read; nothing more is read meanwhile.
     var isBlocked = false
+    /// It is blocked until the caller reads, not until an answer is made: whoever sends goes on with it.
+    var waitsForRoom = false
     /// The caller sends no more.
     var inputEnded = false
 

@@ -127,9 +127,10 @@ extension EventLoop {
         guard !connection.isClosed else { return }
         answerLookups(connection)
         while true {
-            let wasFull = connection.owedBytes >= Bounds.outputHighWaterBytes
             flush(connection)
-            guard wasFull, connection.isBlocked, connection.owedBytes < Bounds.outputHighWaterBytes else { break }
+            guard connection.waitsForRoom, !connection.isLooking,
+                connection.owedBytes < Bounds.outputHighWaterBytes
+            else { break }
             advanceStored(connection)
             if connection.isClosed { return }
             answerLookups(connection)

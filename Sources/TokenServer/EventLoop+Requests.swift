@@ -22,8 +22,12 @@ extension EventLoop {
     func advance(_ connection: Connection, _ bytes: UnsafeRawBufferPointer) -> Int {
         var offset = 0
         connection.isBlocked = false
+        connection.waitsForRoom = false
         while !connection.isClosing, !connection.isClosed {
-            guard connection.owedBytes < Bounds.outputHighWaterBytes else { return block(connection, offset) }
+            guard connection.owedBytes < Bounds.outputHighWaterBytes else {
+                connection.waitsForRoom = true
+                return block(connection, offset)
+            }
             guard hasTurn(connection) else {
                 postpone(connection)
                 return block(connection, offset)

@@ -126,6 +126,34 @@ struct WatchTests {
         for expected in Int64(1)...20_000 { #expect(sequence(connection.line()) == expected) }
     }
 
+    private func sequences(_ text: String) -> [Int64] {
+        text.split(separator: "\n").compactMap { sequence(String($0)) }
+    }
+
+    /// The caller reads just before a change is sent to it: that send makes the room for which its request waits.
+    @Test func aWatcherWhoseRequestWaitedForRoomIsAnswered() throws {
+        let bench = try LoopBench()
+        let (connection, caller) = try bench.watch(uid: 1_001)
+        #expect(caller.line() != nil)
+        var last: Int64 = 0
+        func commit(_ count: Int64) {
+            bench.publish((last + 1...last + count).map { record($0) })
+            last += count
+        }
+        while connection.backlogBytes < Bounds.outputHighWaterBytes { commit(50) }
+        caller.send(#"{"jsonrpc":"2.0","id":77,"method":"ping"}"# + "\n")
+        bench.turn { connection.isBlocked }
+        var received = caller.arrived()
+        commit(250)
+        #expect(connection.owedBytes < Bounds.outputHighWaterBytes)
+        bench.turn {
+            received += caller.arrived()
+            return received.contains(#""id":77,"result":{}"#) || connection.isBlocked
+        }
+        #expect(received.contains(#""id":77,"result":{}"#))
+        #expect(sequences(received) == Array(1...last))
+    }
+
     @Test func oneWatchAConnectionAndNoneInABatch() throws {
         let harness = try Harness()
         defer { harness.stop() }
