@@ -175,8 +175,9 @@ final class EventLoop: @unchecked Sendable {
         case .delivered(let delivery): deliver(delivery)
         case .finished(let id, let outcome, _):
             if let connection = connections[id] { finished(connection, outcome) }
-        case .replayed(let id, let page):
+        case .replayed(let id, let uid, let page):
             if let connection = connections[id] { replayed(connection, page) }
+            readNextPage(of: uid)
         case .configure(let settings):
             services.settings = settings
             desk?.apply(settings)

@@ -86,8 +86,11 @@ enum Bounds {
     static let retryAfterMilliseconds = 100
     /// Events that wait for one watcher to read them; above, the watch ends, for it must not skip any.
     static let watcherBacklogBytes = 1_048_576
-    /// Audit rows read at once for a watcher that catches up.
-    static let replayPageRows = 500
+    /// Records of one commit that watchers get from memory; of more, what one has not read would be too much at once.
+    static let publishedRows = 500
+    /// Audit rows read at once for a watcher that catches up: one page of each uid comes in a turn of the loop, so it is to
+    /// be some requests' worth of work.
+    static let replayPageRows = 64
     /// Units that wait for their credentials at once; further ones wait in the backlog, where a killed daemon loses none.
     /// Half of the unit's FileDescriptorStoreMax=512: the service manager may be behind with what was taken out again.
     static let pendingCredentials = 256
