@@ -108,6 +108,8 @@ final class EventLoop: @unchecked Sendable {
         // What was sent may have made room for what waited.
         wakeWriter()
         expire()
+        // A token that came with an escape must not stay for as long as nobody asks again.
+        reader.wipe()
         graveyard.removeAll(keepingCapacity: true)
         return ready > 0 || hasPostponed
     }
