@@ -87,7 +87,7 @@ extension EventLoop {
     }
 
     private func receiveBytes(_ connection: Connection) {
-        let count = read(connection.descriptor, chunk.baseAddress, chunk.count)
+        let count = recv(connection.descriptor, chunk.baseAddress, chunk.count, 0)
         if count > 0 {
             let bytes = UnsafeRawBufferPointer(rebasing: chunk[..<count])
             defer { if let base = chunk.baseAddress { explicit_bzero(base, count) } }

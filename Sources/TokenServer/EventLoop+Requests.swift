@@ -229,7 +229,9 @@ extension EventLoop {
         let inFlightBytes = connection.mutationsInFlight * Bounds.smallResultBytes
         guard room - inFlightBytes >= Bounds.smallResultBytes else { throw MethodFailure.answerFull }
         let caller = try context.caller
-        if !caller.isAdministrator, let milliseconds = services.accounting.takeMutation(uid: caller.uid) {
+        if services.settings.mutationsPerSecondPerUser != nil, !caller.isAdministrator,
+            let milliseconds = services.accounting.takeMutation(uid: caller.uid)
+        {
             throw MethodFailure(.rateLimited, details: [.retryAfterMilliseconds(milliseconds)])
         }
         let position = connection.nextPosition
