@@ -75,12 +75,6 @@ public struct ParamsReader {
         String(decoding: try content(name), as: UTF8.self)
     }
 
-    /// A string, or nil where it was left out.
-    public mutating func optionalString(_ name: StaticString) throws(InvalidParams) -> String? {
-        guard let content = try optionalContent(name) else { return nil }
-        return String(decoding: content, as: UTF8.self)
-    }
-
     /// A whole number of plain digits within bounds.
     public mutating func integer(
         _ name: StaticString, in bounds: ClosedRange<Int64>

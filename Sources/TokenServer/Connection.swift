@@ -10,6 +10,10 @@ final class UserTurn {
     var lines = 0
     /// Those that share it.
     var connections = 0
+    /// A page of the audit is on its way for one of them, so that a turn of the loop brings one at most.
+    var isReplaying = false
+    /// Those whose page comes after that one.
+    var waitingForPage: [Connection] = []
 }
 
 /// One caller's connection. Owned by one event loop and touched only on its thread.
@@ -50,6 +54,8 @@ final class Connection {
     var deadline: Int64?
     /// The next line cannot be taken before an answer is made or read; nothing more is read meanwhile.
     var isBlocked = false
+    /// It is blocked until the caller reads, not until an answer is made: whoever sends goes on with it.
+    var waitsForRoom = false
     /// The caller sends no more.
     var inputEnded = false
 

@@ -73,10 +73,12 @@ extension EventLoop {
 
     /// NSS has failed, or has not answered in its time.
     func cannotBeNamed(_ connection: Connection) {
-        services.logger.report(
-            .warning, .lookupFailed,
-            "the user of a connection could not be looked up; its requests are refused for now",
-            ["uid": "\(connection.credentials.uid)"])
+        if services.refusals.note("lookup_failed", connection.asker) {
+            services.logger.report(
+                .warning, .lookupFailed,
+                "the user of a connection could not be looked up; its requests are refused for now",
+                ["uid": "\(connection.credentials.uid)"])
+        }
         connection.naming = .failed
         connection.deadline = nil
         advanceStored(connection)
@@ -100,7 +102,7 @@ extension EventLoop {
     }
 
     private func receiveBytes(_ connection: Connection) {
-        let count = read(connection.descriptor, chunk.baseAddress, chunk.count)
+        let count = recv(connection.descriptor, chunk.baseAddress, chunk.count, 0)
         if count > 0 {
             let bytes = UnsafeRawBufferPointer(rebasing: chunk[..<count])
             defer { if let base = chunk.baseAddress { explicit_bzero(base, count) } }
@@ -138,9 +140,10 @@ extension EventLoop {
         guard !connection.isClosed else { return }
         answerLookups(connection)
         while true {
-            let wasFull = connection.owedBytes >= Bounds.outputHighWaterBytes
             flush(connection)
-            guard wasFull, connection.isBlocked, connection.owedBytes < Bounds.outputHighWaterBytes else { break }
+            guard connection.waitsForRoom, !connection.isLooking,
+                connection.owedBytes < Bounds.outputHighWaterBytes
+            else { break }
             advanceStored(connection)
             if connection.isClosed { return }
             answerLookups(connection)

@@ -22,8 +22,12 @@ extension EventLoop {
     func advance(_ connection: Connection, _ bytes: UnsafeRawBufferPointer) -> Int {
         var offset = 0
         connection.isBlocked = false
+        connection.waitsForRoom = false
         while !connection.isClosing, !connection.isClosed {
-            guard connection.owedBytes < Bounds.outputHighWaterBytes else { return block(connection, offset) }
+            guard connection.owedBytes < Bounds.outputHighWaterBytes else {
+                connection.waitsForRoom = true
+                return block(connection, offset)
+            }
             guard hasTurn(connection) else {
                 postpone(connection)
                 return block(connection, offset)
@@ -128,10 +132,12 @@ extension EventLoop {
         // What was asked is still done, but nothing is read for a caller who has hung up.
         if connection.isDeaf, !MethodRow.table[method.rawValue].work.changesSomething { return .done }
         if method.returnsCredentials, request.id == nil {
-            services.logger.report(
-                .notice, .notificationDropped,
-                "a method that returns credentials came as a notification and was not executed",
-                ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+            if services.refusals.note("notification_dropped", connection.asker, method) {
+                services.logger.report(
+                    .notice, .notificationDropped,
+                    "a method that returns credentials came as a notification and was not executed",
+                    ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+            }
             return .done
         }
         let row = MethodRow.table[method.rawValue]
@@ -223,7 +229,9 @@ extension EventLoop {
         let inFlightBytes = connection.mutationsInFlight * Bounds.smallResultBytes
         guard room - inFlightBytes >= Bounds.smallResultBytes else { throw MethodFailure.answerFull }
         let caller = try context.caller
-        if !caller.isAdministrator, let milliseconds = services.accounting.takeMutation(uid: caller.uid) {
+        if services.settings.mutationsPerSecondPerUser != nil, !caller.isAdministrator,
+            let milliseconds = services.accounting.takeMutation(uid: caller.uid)
+        {
             throw MethodFailure(.rateLimited, details: [.retryAfterMilliseconds(milliseconds)])
         }
         let position = connection.nextPosition

@@ -5,10 +5,12 @@ import TokenRPC
 struct Watch {
     /// Nothing up to this sequence number is sent any more.
     var position: Int64
-    /// Whether it still reads from the audit what was committed before it began; then what is delivered is left to that.
+    /// Whether it reads from the audit what it was not sent; then what is delivered is left to that.
     var isCatchingUp: Bool
-    /// A page is on its way from the thread that reads.
+    /// A page is asked for, or on its way from the thread that reads.
     var isReading = false
+    /// Of what was committed while it caught up: what is not written for it yet.
+    var behindBytes = 0
 }
 
 /// A page of audit rows for a watcher that catches up.
@@ -38,6 +40,7 @@ extension EventLoop {
     func endWatch(_ connection: Connection) {
         connection.watch = nil
         watchers.removeAll { $0 === connection }
+        connection.turn.waitingForPage.removeAll { $0 === connection }
         services.feed.removeWatcher(loop: index)
     }
 
@@ -47,84 +50,105 @@ extension EventLoop {
             connection.backlogBytes < Bounds.outputHighWaterBytes
         else { return }
         connection.watch?.isReading = true
-        let (ledger, inbox, id, uid) = (services.ledger, inbox, connection.id, connection.credentials.uid)
+        connection.turn.waitingForPage.append(connection)
+        if !connection.turn.isReplaying { readNextPage(of: connection.credentials.uid) }
+    }
+
+    /// Reads a page for the one of a uid's watchers that has waited longest.
+    func readNextPage(of uid: UInt32) {
+        guard let turn = turns[uid] else { return }
+        turn.isReplaying = !turn.waitingForPage.isEmpty
+        guard turn.isReplaying else { return }
+        let connection = turn.waitingForPage.removeFirst()
+        let position = connection.watch?.position ?? 0
+        let (ledger, inbox, id) = (services.ledger, inbox, connection.id)
         let accounting = services.accounting
         let isPrivileged = connection.caller?.isAdministrator ?? false
         services.reads.submit(for: uid) {
             guard accounting.mayHoldMore(uid: uid, isPrivileged: isPrivileged) else {
-                return inbox.put(.replayed(connection: id, .ended(.busy)))
+                return inbox.put(.replayed(connection: id, uid: uid, .ended(.busy)))
             }
-            let records = try? ledger.records(after: watch.position, limit: Bounds.replayPageRows)
-            inbox.put(.replayed(connection: id, records.map { .records($0) } ?? .ended(.storageUnavailable)))
+            let records = try? ledger.records(after: position, limit: Bounds.replayPageRows)
+            inbox.put(
+                .replayed(connection: id, uid: uid, records.map { .records($0) } ?? .ended(.storageUnavailable)))
         }
     }
 
     func replayed(_ connection: Connection, _ page: ReplayPage) {
-        guard var watch = connection.watch else { return }
+        // Nothing comes behind a watch's last word.
+        guard var watch = connection.watch, !connection.isClosing else { return }
         watch.isReading = false
         let records: [AuditRecord]
         switch page {
-        case .records(let read) where read.first.map({ $0.sequence == watch.position + 1 }) ?? true: records = read
+        case .records(let read) where read.first?.sequence == watch.position + 1: records = read
         case .records:
+            // Asked for only where there was a next one: also an empty page says that it was removed since.
             sayWatchEnds(connection, .historyGone)
             return settle(connection)
         case .ended(let code):
             sayWatchEnds(connection, code)
             return settle(connection)
         }
-        for record in records {
-            append(record, to: connection)
-            watch.position = record.sequence
+        if let last = records.last, let caller = connection.caller {
+            watch.position = last.sequence
+            var events = Events(records)
+            let bytes = events.bytes(for: caller)
+            if !bytes.isEmpty { send(bytes, to: connection) }
+            watch.behindBytes = max(0, watch.behindBytes - bytes.count)
         }
         watch.isCatchingUp = watch.position < services.feed.lastSequence
+        if !watch.isCatchingUp { watch.behindBytes = 0 }
         connection.watch = watch
+        if lagsTooFar(connection) { sayWatchEnds(connection, .busy) }
         settle(connection)
     }
 
     /// Sends what was committed to every watcher of this loop that may see it.
     func publish(_ records: [AuditRecord]) {
         guard !watchers.isEmpty, let last = records.last else { return }
-        // One line serves all who see the same of a record.
-        var lines: [EventLine] = records.map { EventLine($0) }
+        var events = Events(records)
+        var served: [Connection] = []
+        let isMuch = records.count > Bounds.publishedRows
         for connection in watchers {
-            guard let watch = connection.watch, !watch.isCatchingUp, !connection.isClosing else { continue }
-            if records.count > Bounds.replayPageRows {
-                // Much at once is read from the audit instead, page by page, as fast as the watcher reads.
+            guard let watch = connection.watch, let caller = connection.caller, !connection.isClosing,
+                last.sequence > watch.position
+            else { continue }
+            if !isMuch, !watch.isCatchingUp, hasTurn(connection) {
+                connection.watch?.position = last.sequence
+                let bytes = events.bytes(for: caller, after: watch.position)
+                guard !bytes.isEmpty else { continue }
+                send(bytes, to: connection)
+            } else {
+                // Much at once, or for many watchers of one uid, is read from the audit instead, page by page, as fast
+                // as the watcher reads and in turns with other uids' reads.
                 connection.watch?.isCatchingUp = true
-                continue
+                if !isMuch { connection.watch?.behindBytes += events.bytes(for: caller).count }
+                guard !watch.isCatchingUp || lagsTooFar(connection) else { continue }
             }
-            for index in lines.indices where lines[index].record.sequence > watch.position {
-                append(&lines[index], to: connection)
-            }
-            connection.watch?.position = max(watch.position, last.sequence)
-            if connection.backlogBytes > Bounds.unchargedAnswerBytes {
-                flush(connection)
-                charge(connection)
-                if lagsTooFar(connection) { sayWatchEnds(connection, .busy) }
-            }
+            served.append(connection)
+            if lagsTooFar(connection) { sayWatchEnds(connection, .busy) }
         }
-        for connection in watchers where !connection.isTouched { settle(connection) }
+        for connection in served where !connection.isTouched { settle(connection) }
+    }
+
+    /// Puts events behind the answers, as a part of the uid's turn.
+    private func send(_ bytes: [UInt8], to connection: Connection) {
+        bytes.withUnsafeBytes { writer(of: connection).append($0) }
+        connection.turn.lines += 1 + bytes.count / Bounds.bytesLikeALine
+        guard connection.backlogBytes > Bounds.unchargedAnswerBytes else { return }
+        flush(connection)
+        charge(connection)
     }
 
     private func lagsTooFar(_ connection: Connection) -> Bool {
-        if connection.backlogBytes > Bounds.watcherBacklogBytes { return true }
+        // Who has read all that was written does not lag, however far the pages are behind.
+        let isBehind = connection.backlogBytes >= Bounds.outputHighWaterBytes
+        let unread = connection.backlogBytes + (isBehind ? connection.watch?.behindBytes ?? 0 : 0)
+        guard unread > Bounds.unchargedAnswerBytes else { return false }
+        if unread > Bounds.watcherBacklogBytes { return true }
         let isPrivileged = connection.caller?.isAdministrator ?? false
         return connection.held != nil
             && !services.accounting.mayHoldMore(uid: connection.credentials.uid, isPrivileged: isPrivileged)
-    }
-
-    private func append(_ record: AuditRecord, to connection: Connection) {
-        var line = EventLine(record)
-        append(&line, to: connection)
-    }
-
-    private func append(_ line: inout EventLine, to connection: Connection) {
-        guard let caller = connection.caller else { return }
-        if caller.isAdministrator || line.record.application.isOwned(by: caller.principal) {
-            line.whole.withUnsafeBytes { writer(of: connection).append($0) }
-        } else if caller.isVerifier {
-            line.withoutNames.withUnsafeBytes { writer(of: connection).append($0) }
-        }
     }
 
     /// The last word of a watch: one notification, then the close. Never a silent gap.
@@ -140,18 +164,50 @@ extension EventLoop {
     }
 }
 
-/// One change as its watchers see it, written when the first one needs it.
-private struct EventLine {
-    let record: AuditRecord
-    lazy var whole = EventLine.bytes(record, withNames: true)
-    lazy var withoutNames = EventLine.bytes(record, withNames: false)
-
-    init(_ record: AuditRecord) {
-        self.record = record
+/// Changes as their watchers see them, written once for all who see the same.
+private struct Events {
+    private struct Audience: Hashable {
+        let principal: Principal
+        let isAdministrator: Bool
+        let isVerifier: Bool
     }
 
-    private static func bytes(_ record: AuditRecord, withNames: Bool) -> [UInt8] {
+    private let records: [AuditRecord]
+    private var bytes: [Audience: [UInt8]] = [:]
+
+    init(_ records: [AuditRecord]) {
+        self.records = records
+    }
+
+    /// All that this caller may see.
+    mutating func bytes(for caller: Caller) -> [UInt8] {
+        let audience = Audience(
+            principal: caller.principal, isAdministrator: caller.isAdministrator, isVerifier: caller.isVerifier)
+        if let known = bytes[audience] { return known }
+        let made = Self.bytes(records[...], for: caller)
+        bytes[audience] = made
+        return made
+    }
+
+    /// What this caller may see and was not sent yet.
+    mutating func bytes(for caller: Caller, after position: Int64) -> [UInt8] {
+        guard let first = records.firstIndex(where: { $0.sequence > position }) else { return [] }
+        return first == 0 ? bytes(for: caller) : Self.bytes(records[first...], for: caller)
+    }
+
+    private static func bytes(_ records: ArraySlice<AuditRecord>, for caller: Caller) -> [UInt8] {
         let writer = ByteWriter()
+        for record in records {
+            if caller.isAdministrator || record.application.isOwned(by: caller.principal) {
+                append(record, withNames: true, to: writer)
+            } else if caller.isVerifier {
+                append(record, withNames: false, to: writer)
+            }
+        }
+        return Array(writer.bytes)
+    }
+
+    private static func append(_ record: AuditRecord, withNames: Bool, to writer: ByteWriter) {
         writer.appendNotificationHead(Wire.eventNotification)
         writer.append(#"{"sequence":"#)
         writer.appendInteger(record.sequence)
@@ -175,7 +231,6 @@ private struct EventLine {
             writer.append(record.shortened)
         }
         writer.append("}}\n")
-        return Array(writer.bytes)
     }
 }
 

@@ -108,6 +108,8 @@ final class EventLoop: @unchecked Sendable {
         // What was sent may have made room for what waited.
         wakeWriter()
         expire()
+        // A token that came with an escape must not stay for as long as nobody asks again.
+        reader.wipe()
         graveyard.removeAll(keepingCapacity: true)
         return ready > 0 || hasPostponed
     }
@@ -175,8 +177,9 @@ final class EventLoop: @unchecked Sendable {
         case .delivered(let delivery): deliver(delivery)
         case .finished(let id, let outcome, _):
             if let connection = connections[id] { finished(connection, outcome) }
-        case .replayed(let id, let page):
+        case .replayed(let id, let uid, let page):
             if let connection = connections[id] { replayed(connection, page) }
+            readNextPage(of: uid)
         case .configure(let settings):
             services.settings = settings
             desk?.apply(settings)
@@ -216,11 +219,12 @@ final class EventLoop: @unchecked Sendable {
             if now >= deadline, connection.isLooking {
                 cannotBeNamed(connection)
             } else if now >= deadline {
-                services.logger.report(
-                    .notice, .slowCaller,
-                    "a line was not completed, or the last answers were not read, in time; the connection is closed",
-                    ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
-                services.refusals.note("timeout", connection.asker)
+                if services.refusals.note("timeout", connection.asker) {
+                    services.logger.report(
+                        .notice, .slowCaller,
+                        "a line was not completed, or the last answers were not read, in time; the connection is closed",
+                        ["uid": "\(connection.credentials.uid)", "pid": "\(connection.credentials.pid)"])
+                }
                 close(connection)
             } else {
                 nextExpiry = min(nextExpiry, deadline)

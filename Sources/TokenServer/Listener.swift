@@ -18,6 +18,7 @@ final class Listener {
     private var spare: CInt
     /// The kernel gives out the lowest number that is free: one from here on says that only the daemon's own are left.
     private let firstOwnDescriptor: CInt
+    private var nextDescriptorReport: Int64 = 0
 
     /// How many connections one wake accepts: others get their turn between.
     private static let acceptsPerWake = 8
@@ -67,40 +68,42 @@ final class Listener {
             return
         }
         guard connection < firstOwnDescriptor else {
-            refuse(connection, uid: credentials.uid)
+            refuse(connection, credentials)
             return reportNoDescriptors()
         }
         let isPrivileged =
             credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
         guard accounting.admitConnection(uid: credentials.uid, isPrivileged: isPrivileged) else {
-            refusals.note("too_many_connections", Asker(nil, credentials))
-            return refuse(connection, uid: credentials.uid)
+            return refuse(connection, credentials)
         }
         assign(connection, credentials)
     }
 
     /// Over a limit: one line with id null, then the close (the contract).
-    private func refuse(_ connection: CInt, uid: uid_t?) {
+    private func refuse(_ connection: CInt, _ credentials: PeerCredentials?) {
         let writer = ByteWriter()
         MethodFailure.tooManyConnections.writeLine(to: writer)
         // The socket is new and its buffer empty: the line fits at once.
         _ = send(connection, writer.bytes.baseAddress, writer.count, CInt(MSG_NOSIGNAL))
         close(connection)
+        guard let credentials, refusals.note("too_many_connections", Asker(nil, credentials)) else { return }
         logger.report(
-            .notice, .tooManyConnections, "a connection over the limit was refused",
-            ["uid": "\(uid.map(String.init) ?? "unknown")"])
+            .notice, .tooManyConnections, "a connection over the limit was refused", ["uid": "\(credentials.uid)"])
     }
 
     private func refuseOneForLackOfDescriptors() {
         guard spare >= 0 else { return }
         close(spare)
         let connection = linux_accept(descriptor)
-        if connection >= 0 { refuse(connection, uid: nil) }
+        if connection >= 0 { refuse(connection, PeerCredentials(descriptor: connection)) }
         spare = Self.openSpare()
         reportNoDescriptors()
     }
 
     private func reportNoDescriptors() {
+        let now = MonotonicClock.milliseconds
+        guard now >= nextDescriptorReport else { return }
+        nextDescriptorReport = now + Bounds.descriptorReportMilliseconds
         logger.report(
             .error, .noDescriptors,
             "no file descriptors are left for callers: raise LimitNOFILE= or lower limits.connections")

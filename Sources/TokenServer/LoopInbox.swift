@@ -17,7 +17,7 @@ enum LoopMessage: Sendable {
     /// A blocking read has ended; what it gives is charged for as long as this message is there.
     case finished(connection: UInt64, BlockingOutcome, HeldBytes?)
     /// A watcher that catches up gets its next page.
-    case replayed(connection: UInt64, ReplayPage)
+    case replayed(connection: UInt64, uid: UInt32, ReplayPage)
     /// Other settings from now on.
     case configure(ServerSettings)
     /// Whoever watches over the loop asks whether it still goes round.

@@ -40,7 +40,8 @@ public struct RefusedRequest: Sendable {
 }
 
 /// What was refused, to be recorded outside of the audit's sequence. A caller can be refused as often as it likes, so
-/// each principal's records are limited by a token bucket, and what is held back is counted.
+/// each principal's records are limited by a token bucket, and what is held back is counted. The log's lines of a caller's
+/// making go by the same bucket: a flood of either would push the audit's records out of the journal.
 public final class RefusalLog: Sendable {
     /// Records of one principal at once.
     static let burst: Int64 = 20
@@ -93,15 +94,18 @@ public final class RefusalLog: Sendable {
     public func send(to sink: @escaping @Sendable (RefusedRequest) -> Void) { self.sink.withLock { $0 = sink } }
 
     /// Records a refusal, or counts it. `target` is asked only where there is a record.
+    /// - Returns: whether there is a record, and so room for a line of the log.
+    @discardableResult
     func note(
         _ reason: String, _ asker: Asker, _ method: Method? = nil, target: () -> RefusedRequest.Target = { (nil, nil) }
-    ) {
-        guard take(asker) else { return }
+    ) -> Bool {
+        guard take(asker) else { return false }
         let target = target()
         let refused = RefusedRequest(
             reason: reason, method: method?.name.description, asker: asker, application: target.application,
             project: target.project)
         sink.withLock { $0 }?(refused)
+        return true
     }
 
     /// - Returns: false where the record is held back.

@@ -41,6 +41,9 @@ enum Bounds {
     /// Descriptors that no caller gets, whatever the process may have: for NSS, /proc, the journal and the database, which
     /// open one or two at a time each.
     static let ownDescriptors: Int32 = 16
+    /// How often the log says that descriptors have run out, at most: a caller whose every connect meets that would fill the
+    /// journal.
+    static let descriptorReportMilliseconds: Int64 = 1_000
     /// What one read takes at most: some tens of requests, so that others get their turn between.
     static let readChunkBytes = 8_192
     /// Lines that are taken from one uid's connections in a turn of the loop; what else they have sent waits for the next.
@@ -87,8 +90,11 @@ enum Bounds {
     static let retryAfterMilliseconds = 100
     /// Events that wait for one watcher to read them; above, the watch ends, for it must not skip any.
     static let watcherBacklogBytes = 1_048_576
-    /// Audit rows read at once for a watcher that catches up.
-    static let replayPageRows = 500
+    /// Records of one commit that watchers get from memory; of more, what one has not read would be too much at once.
+    static let publishedRows = 500
+    /// Audit rows read at once for a watcher that catches up: one page of each uid comes in a turn of the loop, so it is to
+    /// be some requests' worth of work.
+    static let replayPageRows = 64
     /// Units that wait for their credentials at once; further ones wait in the backlog, where a killed daemon loses none.
     /// Half of the unit's FileDescriptorStoreMax=512: the service manager may be behind with what was taken out again.
     static let pendingCredentials = 256

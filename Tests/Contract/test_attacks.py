@@ -324,7 +324,6 @@ def test_a_user_who_takes_all_slows_another_five_times_at_most(make_daemon):
     """alice has 900 connections that send without a pause. bob asks that daemon, and in turns with it another one that
     nobody attacks: so that what else the machine does is in both measures."""
     calm, attacked = (make_daemon().start() for _ in range(2))
-    alice, bob = people.person(people.ALICE), people.person(people.BOB)
 
     def taking_all(*requests):
         data = b"".join(line_of(*one) for one in requests) * 50
@@ -339,12 +338,51 @@ def test_a_user_who_takes_all_slows_another_five_times_at_most(make_daemon):
     here = {"project_code": "p"}
     kinds = [taking_all(("introspect", {"token": "api_key|x"})), taking_all(("rotate", here)),
              taking_all(("list", {"limit": 1000}), ("whoami", None), ("status", None))]  # fmt: skip
+    assert_five_times_at_most(calm, attacked, *kinds)
+
+
+def test_a_user_whose_changes_900_watches_see_slows_another_five_times_at_most(make_daemon):
+    """alice changes as fast as she can, and each change is an event for 900 watches of hers, all of which are read."""
+    calm, attacked = (make_daemon().start() for _ in range(2))
+
+    def change_and_watch(attacker):
+        watching = connections(attacked.socket, 900)
+        for sock in watching:
+            sock.sendall(line_of("watch"))
+        for sock in watching:
+            assert b'"sequence"' in sock.recv(4_096)
+        [worker] = connections(attacked.socket, 1)
+        rotations = line_of("rotate", {"project_code": "p"}) * MAX_BATCH
+        open_ones = {sock.fileno(): sock for sock in (*watching, worker)}
+        poll = select.epoll()
+        for number in open_ones:
+            poll.register(number, select.EPOLLIN)
+        attacker.tell("connected")
+        due = 0
+        while True:
+            if due == 0:
+                worker.sendall(rotations)
+                due = MAX_BATCH
+            for number, _ in poll.poll():
+                data = open_ones[number].recv(1 << 20)
+                if number == worker.fileno():
+                    due -= data.count(b"\n")
+                elif not data:
+                    poll.unregister(number)
+
+    assert_five_times_at_most(calm, attacked, change_and_watch)
+
+
+def assert_five_times_at_most(calm, attacked, *kinds):
+    """How long bob waits while alice attacks in all these ways."""
+    alice, bob = people.person(people.ALICE), people.person(people.BOB)
+    here = {"project_code": "p"}
     with contextlib.ExitStack() as stack:
         pair = [stack.enter_context(people.connected_as(daemon.socket, bob)) for daemon in (calm, attacked)]
         owner = stack.enter_context(people.connected_as(attacked.socket, alice))
         for connection in (*pair, owner):
             connection.call("register", here)
-        attackers = stack.enter_context(attacked_by(*((alice, kind) for kind in kinds)))
+        attackers = [stack.enter_context(attacked_by((alice, kind))) for kind in kinds]
         for attacker in attackers:
             attacker.hear()
         waits = [stack.enter_context(contextlib.closing(Waiting(daemon))) for daemon in (calm, attacked)]

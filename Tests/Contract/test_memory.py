@@ -4,6 +4,7 @@ was ever given or has ever handed out."""
 import os
 import re
 
+from daemon import eventually
 from wire import request
 
 # What a stack or a register's save area may still show of the very last requests. Measured: see docs/threat-model.md.
@@ -45,6 +46,10 @@ def found(pid, bodies):
     return there
 
 
+def escaped(token):
+    return "".join(f"\\u{ord(letter):04x}" for letter in token).encode()
+
+
 def test_the_search_finds_what_is_there(daemon):
     """A token that a caller has begun to send and not ended has to be in the memory."""
     with daemon.connect() as root:
@@ -56,6 +61,20 @@ def test_the_search_finds_what_is_there(daemon):
             assert found(daemon.pid, {token[8:].encode()})
     with daemon.connect() as root:
         root.call("ping")
+
+
+def test_an_idle_daemon_holds_no_token_that_came_in_an_unusual_way(daemon):
+    """As JSON's escapes, and in the place of a cursor. Nothing is asked afterwards: what the daemon wipes, it wipes of
+    itself, at the end of the turn in which it answered."""
+    with daemon.connect() as root:
+        token = root.call("register", project_code="p")["registration_token"]
+        body = token[8:].encode()
+        for line in (
+            request("list", {"cursor": token}, 1),
+            b'{"jsonrpc":"2.0","id":1,"method":"introspect","params":{"token":"%s"}}' % escaped(token),
+        ):
+            root.exchange(line)
+            eventually(lambda: not found(daemon.pid, {body}), what="a memory without the token")
 
 
 def test_no_token_stays_in_memory_after_its_answer(daemon):
@@ -87,8 +106,8 @@ def test_no_token_stays_in_memory_after_its_answer(daemon):
             other.read_line()
         other.exchange(b"[" + b",".join(asked[-120:]) + b"]")
         # As JSON's escapes, and where it is no token's place.
-        escaped = "".join(f"\\u{ord(letter):04x}" for letter in "api_key|" + bodies[-1].decode())
-        other.exchange(b'{"jsonrpc":"2.0","id":1,"method":"introspect","params":{"token":"%s"}}' % escaped.encode())
+        line = b'{"jsonrpc":"2.0","id":1,"method":"introspect","params":{"token":"%s"}}'
+        other.exchange(line % escaped("api_key|" + bodies[-1].decode()))
         other.exchange(request("revoke", {"token": "api_key|" + bodies[-1].decode()}, 1))
         # Whatever is still to be wiped is, once another request has been answered.
         root.call("ping")

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Logging
 import Synchronization
+import Systemd
 import Testing
 import TokenModel
 
@@ -137,13 +138,16 @@ struct Harness {
     let path: String
     private let socket: ListeningSocket
 
-    init(settings: ServerSettings = ServerSettings(), directory: ScriptedDirectory = ScriptedDirectory()) throws {
+    init(
+        settings: ServerSettings = ServerSettings(), directory: ScriptedDirectory = ScriptedDirectory(),
+        log: KeptLog? = nil
+    ) throws {
         var template = Array("/tmp/scaem-server-test-XXXXXX".utf8CString)
         let folder = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
         path = folder + "/s"
         server = try Server(
             settings: settings, clock: SystemClock(), directory: directory,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            logger: Logger(label: "test") { _ in log ?? SwiftLogNoOpLogHandler() as any LogHandler })
         socket = try ListeningSocket(path: path, mode: 0o600, group: nil)
         ledger.deliver = { [server] in server.deliver($0) }
         try server.start(ledger: ledger, sockets: [socket], reload: { ["no"] })
@@ -159,10 +163,34 @@ struct Harness {
     }
 }
 
+/// A log whose lines a test counts.
+struct KeptLog: LogHandler {
+    private final class Lines: Sendable {
+        let ids = Mutex<[String]>([])
+    }
+
+    private let lines = Lines()
+    var metadata = Logger.Metadata()
+    var logLevel = Logger.Level.trace
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        lines.ids.withLock { $0.append("\(event.metadata?[MessageID.key] ?? "")") }
+    }
+
+    func count(of id: MessageID) -> Int { lines.ids.withLock { $0.count { $0 == id.rawValue } } }
+}
+
 /// A blocking client that reads and writes lines.
 final class TestConnection {
     let descriptor: CInt
     private var received: [UInt8] = []
+
+    init(descriptor: CInt) { self.descriptor = descriptor }
 
     init(path: String) {
         descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
@@ -201,6 +229,18 @@ final class TestConnection {
             }
             received += chunk[..<count]
         }
+    }
+
+    /// All that has come, without waiting.
+    func arrived() -> String {
+        while true {
+            var chunk = [UInt8](repeating: 0, count: 65_536)
+            let count = recv(descriptor, &chunk, chunk.count, CInt(MSG_DONTWAIT))
+            guard count > 0 else { break }
+            received += chunk[..<count]
+        }
+        defer { received = [] }
+        return String(decoding: received, as: UTF8.self)
     }
 
     /// Whether something comes, or the end, within so many milliseconds.

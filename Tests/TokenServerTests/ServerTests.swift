@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Synchronization
+import Systemd
 import Testing
 import TokenModel
 import TokenRPC
@@ -186,5 +187,44 @@ struct ServerTests {
 
     @Test func everyMethodHasItsRow() {
         #expect(MethodRow.table.map(\.method) == Method.allCases)
+    }
+
+    /// Whatever one caller does, as often as it can: its lines of the log are as few as its records, and all are counted.
+    @Test(arguments: [MessageID.notificationDropped, .tooManyConnections, .lookupFailed])
+    func noCallerFloodsTheLog(with id: MessageID) throws {
+        var settings = ServerSettings()
+        let (directory, log, count) = (ScriptedDirectory(), KeptLog(), 2_000)
+        if id == .tooManyConnections { settings.connections = 1 }
+        directory.failing.withLock { $0 = id == .lookupFailed }
+        let harness = try Harness(settings: settings, directory: directory, log: log)
+        defer { harness.stop() }
+        let records = Mutex(0)
+        harness.server.refusals.send { _ in records.withLock { $0 += 1 } }
+        let begun = MonotonicClock.milliseconds
+        switch id {
+        case .notificationDropped:
+            let connection = harness.connect()
+            let rotate = #"{"jsonrpc":"2.0","method":"rotate"}"# + "\n"
+            connection.send(String(repeating: rotate, count: count) + request(ping, 1))
+            #expect(connection.line() != nil)
+        case .tooManyConnections:
+            let first = harness.connect()
+            first.send(request(ping, 1))
+            #expect(first.line() != nil)
+            for _ in 0..<count { #expect(harness.connect().line()?.contains(#""code":-32006"#) == true) }
+        default:
+            for number in 0..<count {
+                let connection = harness.connect()
+                connection.send(request(ping, number))
+                #expect(connection.line() != nil)
+            }
+        }
+        let seconds = Int((MonotonicClock.milliseconds - begun) / 1_000) + 1
+        let lines = log.count(of: id)
+        #expect(lines > 0 && lines <= Int(RefusalLog.burst) + seconds)
+        #expect(lines == records.withLock { $0 })
+        // A user is looked up when it connects and again when it asks.
+        let times = id == .lookupFailed ? 2 * count : count
+        #expect(lines + harness.server.refusals.takeHeldBack().reduce(0) { $0 + Int($1.count) } == times)
     }
 }

@@ -126,6 +126,59 @@ struct WatchTests {
         for expected in Int64(1)...20_000 { #expect(sequence(connection.line()) == expected) }
     }
 
+    private func sequences(_ text: String) -> [Int64] {
+        text.split(separator: "\n").compactMap { sequence(String($0)) }
+    }
+
+    /// The caller reads just before a change is sent to it: that send makes the room for which its request waits.
+    @Test func aWatcherWhoseRequestWaitedForRoomIsAnswered() throws {
+        let bench = try LoopBench()
+        let (connection, caller) = try bench.watch(uid: 1_001)
+        #expect(caller.line() != nil)
+        var last: Int64 = 0
+        func commit(_ count: Int64) {
+            bench.publish((last + 1...last + count).map { record($0) })
+            last += count
+        }
+        while connection.backlogBytes < Bounds.outputHighWaterBytes { commit(50) }
+        caller.send(#"{"jsonrpc":"2.0","id":77,"method":"ping"}"# + "\n")
+        bench.turn { connection.isBlocked }
+        var received = caller.arrived()
+        commit(250)
+        #expect(connection.owedBytes < Bounds.outputHighWaterBytes)
+        bench.turn {
+            received += caller.arrived()
+            return received.contains(#""id":77,"result":{}"#) || connection.isBlocked
+        }
+        #expect(received.contains(#""id":77,"result":{}"#))
+        #expect(sequences(received) == Array(1...last))
+    }
+
+    /// What one user's many watches see is taken from that user's turns, and nobody misses anything for it.
+    @Test func manyWatchesOfOneUserTakeTurns() throws {
+        let bench = try LoopBench()
+        let many = try (0..<100).map { _ in try bench.watch(uid: 1_001) }
+        let other = try bench.watch(uid: 1_002)
+        var last: Int64 = 0
+        for _ in 0..<3 {
+            bench.publish((last + 1...last + 40).map { record($0) })
+            last += 40
+            #expect(other.0.watch?.isCatchingUp == false)
+            #expect(many.count { $0.0.watch?.isCatchingUp == false } == 1)
+            bench.turn { many.allSatisfy { $0.0.watch?.isCatchingUp == false } }
+        }
+        for (_, caller) in many + [other] { #expect(sequences(caller.arrived()) == [0] + Array(1...last)) }
+    }
+
+    /// What a watch still had to read from the audit was removed there.
+    @Test func whatIsRemovedBeforeItIsReadIsGone() throws {
+        let bench = try LoopBench()
+        let (connection, caller) = try bench.watch(uid: 1_001)
+        bench.publish((1...Int64(Bounds.publishedRows) + 1).map { record($0) }, areKept: false)
+        bench.turn { connection.isClosed }
+        #expect(caller.arrived().contains(#""code":-32010"#))
+    }
+
     @Test func oneWatchAConnectionAndNoneInABatch() throws {
         let harness = try Harness()
         defer { harness.stop() }

@@ -23,6 +23,7 @@ final class CredentialDesk {
     private let timer: CInt
     private var listeners: [CInt] = []
     private var isListening = false
+    private var nextDescriptorReport: Int64 = 0
     /// A stop has taken the last one.
     private var isClosed = false
 
@@ -111,8 +112,7 @@ final class CredentialDesk {
             } else if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
                 // Not accepted and closed, as elsewhere: that would be an empty credential. Who waits in the backlog is
                 // safe there.
-                services.logger.report(
-                    .error, .noDescriptors, "no file descriptors are left for units that wait for credentials")
+                reportNoDescriptors()
                 pauseListening()
                 return false
             } else if errno != EINTR && errno != ECONNABORTED {
@@ -120,6 +120,14 @@ final class CredentialDesk {
             }
         }
         return false
+    }
+
+    private func reportNoDescriptors() {
+        let now = MonotonicClock.milliseconds
+        guard now >= nextDescriptorReport else { return }
+        nextDescriptorReport = now + Bounds.descriptorReportMilliseconds
+        services.logger.report(
+            .error, .noDescriptors, "no file descriptors are left for units that wait for credentials")
     }
 
     /// The store comes first: a daemon that is killed from here on leaves the connection to the next one.
