@@ -82,9 +82,12 @@ extension Writer {
         return true
     }
 
-    /// Writes the journal's position behind, so that a start knows where to look.
+    /// Writes the journal's position behind, so that a start knows where to look. An old copy keeps the one that it has, so
+    /// that each start finds again what it lacks.
     func writeJournalPosition() {
-        guard let journal = state.journal.withLock({ $0 }), journal != pruning.written else { return }
+        guard let journal = state.journal.withLock({ $0 }), journal != pruning.written, journal.lacking == nil else {
+            return
+        }
         let result = transaction {
             try AuditRows(database.writing()).setJournal(sent: journal.sent, confirmed: journal.synced)
         }

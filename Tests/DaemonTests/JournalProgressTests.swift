@@ -33,6 +33,15 @@ struct JournalProgressTests {
         #expect(progress.confirmed == 5 && !progress.hasPending)
     }
 
+    @Test func numbersThatTwoRecordsHaveAreFound() {
+        let marks = [
+            Self.mark(3), Self.mark(5), Self.mark(4, chain: 9), Self.mark(4), Self.mark(3), Self.mark(6, chain: 1),
+            Self.mark(4), Self.mark(6),
+        ]
+        #expect(Set(JournalProgress.differing(marks)) == [4, 6])
+        #expect(JournalProgress.differing(Array(marks[0...1])).isEmpty)
+    }
+
     @Test func anotherRecordOfTheSameNumberConfirmsNothing() {
         var progress = progress(sending: 1...3)
         for number: Int64 in 1...3 { progress.didRead(Self.mark(number, chain: number == 2 ? 99 : nil)) }

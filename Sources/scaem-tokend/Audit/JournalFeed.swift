@@ -98,7 +98,9 @@ final class JournalFeed: @unchecked Sendable {
 
     /// Sending goes on where the journal ends, not where something was noted: what was not synced may be lost since.
     private func findPosition() {
-        let newest = openReader()
+        let restoredThrough =
+            ((try? ledger.auditMarks()) ?? []).last { $0.reason == .restored }.map(\.last) ?? 0
+        let found = openReader()
         if hasReadBack {
             progress.startOver()
         } else if progress.sent > progress.confirmed {
@@ -107,17 +109,17 @@ final class JournalFeed: @unchecked Sendable {
             progress = JournalProgress(
                 sent: progress.sent - 1, confirmed: progress.confirmed, now: clock.bootMilliseconds())
         }
-        noteRollback(newest: newest)
+        noteRollback(found, restoredThrough: restoredThrough)
         publish()
         for mark in (try? ledger.auditMarks()) ?? [] { others.put(mark) }
     }
 
     /// Opens the journal anew, and notes what it holds beyond what is confirmed, looked for from its end.
-    /// - Returns: the highest number there.
+    /// - Returns: the highest number there, and all that could be records of the audit.
     @discardableResult
-    private func openReader() -> Int64 {
+    private func openReader() -> (newest: Int64, marks: [JournalProgress.Mark]) {
         reader = JournalReader(matching: matches)
-        guard let reader else { return 0 }
+        guard let reader else { return (0, []) }
         var newest: Int64 = 0
         var looked = 0
         reader.seekToEnd()
@@ -137,7 +139,7 @@ final class JournalFeed: @unchecked Sendable {
         reader.seekToEnd()
         // Behind the end of nothing there is no next one, even when some have come.
         if !reader.previous() { reader.seekToStart() }
-        return newest
+        return (newest, found)
     }
 
     private var matches: [String] { ["\(AuditFields.databaseField)=\(database)", "_UID=\(geteuid())"] }
@@ -149,17 +151,20 @@ final class JournalFeed: @unchecked Sendable {
         return JournalProgress.Mark(sequence: sequence, chain: chain.value)
     }
 
-    /// The journal knows of changes that the database does not: it is an old copy, and what it serves may have ended.
-    private func noteRollback(newest: Int64) {
+    /// The journal knows of changes that the database does not: it is an old copy, and what it serves may have ended. Some
+    /// have numbers that it has given to others since then; those before a restore are known.
+    private func noteRollback(_ found: (newest: Int64, marks: [JournalProgress.Mark]), restoredThrough: Int64) {
         let last = ledger.lastSequence
-        guard newest > last else { return }
-        lacking = (last + 1)...newest
+        let numbered = JournalProgress.differing(found.marks).filter { $0 > restoredThrough }
+        guard let first = numbered.min() ?? (found.newest > last ? last + 1 : nil) else { return }
+        let lacking = first...max(found.newest, numbered.max() ?? 0)
+        self.lacking = lacking
         logger.report(
             .critical, .databaseOlder,
             """
             the database is older than the journal: it lacks changes, and tokens that they ended are good again; stop, \
             then run scaem-tokend restore with --since-from
-            """, ["first": "\(last + 1)", "last": "\(newest)"])
+            """, ["first": "\(lacking.lowerBound)", "last": "\(lacking.upperBound)"])
     }
 
     // MARK: The thread

@@ -49,6 +49,13 @@ struct JournalProgress {
         newsAt = now
     }
 
+    /// The numbers that two records have.
+    static func differing(_ marks: [Mark]) -> [Int64] {
+        let sorted = marks.sorted { ($0.sequence, $0.chain) < ($1.sequence, $1.chain) }
+        return zip(sorted, sorted.dropFirst())
+            .filter { $0.sequence == $1.sequence && $0.chain != $1.chain }.map(\.0.sequence)
+    }
+
     var hasPending: Bool { first < pending.count }
     var isFull: Bool { pending.count - first >= Self.windowRecords }
 

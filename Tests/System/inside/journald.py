@@ -233,6 +233,12 @@ def check_an_old_copy_is_noticed_and_a_restore_is_on_record():
     # A change has a number that the journal knows from before: it is sent all the same.
     call("rotate", project_code="P")
     eventually(lambda: len(journal(f"SCAEM_SEQUENCE={last - 1}")) == 2, 60, "the record")
+    # It is said at each start, also when the old copy has given all those numbers anew.
+    call("rotate", project_code="P")
+    call("rotate", project_code="P")
+    assert_whole("ok", last + 1)
+    run("systemctl", "restart", SERVICE)
+    eventually(lambda: (status().get("lacking_first"), status().get("lacking_last")) == (last - 1, last + 1), 30, "it")
     run("systemctl", "stop", "scaem-tokend.socket", SERVICE)
     for path in pathlib.Path("/var/lib/scaem-tokend").glob("tokens.db*"):
         path.unlink()
@@ -242,6 +248,7 @@ def check_an_old_copy_is_noticed_and_a_restore_is_on_record():
     run("systemctl", "start", "scaem-tokend.socket")
     assert call("introspect", token=token) == {"active": False}
     (mark,) = eventually(lambda: journal("SCAEM_EVENT=audit_restored"), 30, "the record")
+    assert "lacking_last" not in status()
     assert int(mark["SCAEM_LAST"]) >= last and mark["SCAEM_CHAIN"] and mark["SCAEM_FIRST"] == str(last - 1)
     # Its token was ended by the change that the old copy made.
     call("generate", project_code="P")
