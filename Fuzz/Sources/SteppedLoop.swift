@@ -65,7 +65,7 @@ final class SteppedLoop {
         check(socketpair(AF_UNIX, kind, 0, &ends) == 0, "socketpair: \(errno)")
         let peer = Peer(descriptor: ends[1])
         lastID += 1
-        _ = accounting.admitConnection(uid: who.credentials.uid, isPrivileged: true)
+        _ = accounting.admitConnection(uid: who.credentials.account, isPrivileged: true)
         loop.inbox.put(.adopt(descriptor: ends[0], credentials: who.credentials, id: lastID))
         loop.turn(milliseconds: 0)
         processes.doJob()

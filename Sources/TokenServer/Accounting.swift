@@ -1,7 +1,8 @@
 import Synchronization
 
-/// What each uid has of what is scarce. Charged once, where it is created, and released in one place: a connection is
-/// charged at accept and released when its descriptor is closed.
+/// What each uid has of what is scarce; those that are recycled or delegated have it together, as one account
+/// (`PeerCredentials.account`). Charged once, where it is created, and released in one place: a connection is charged at
+/// accept and released when its descriptor is closed.
 ///
 /// A connection is admitted while
 ///     all + 1 <= connections - (privileged ? 0 : reserved)   and   (privileged or of this uid + 1 <= per user).
@@ -56,6 +57,18 @@ final class Accounting: Sendable {
             let own = books.connectionsByUser[uid, default: 0] - 1
             books.connectionsByUser[uid] = own > 0 ? own : nil
             if own <= 0, let bucket = books.buckets[uid], books.isFull(bucket) { books.buckets[uid] = nil }
+        }
+    }
+
+    /// Charges a connection to another account, where that has room for it.
+    func moveConnection(from old: UInt32, to new: UInt32) -> Bool {
+        books.withLock { books in
+            let own = books.connectionsByUser[new, default: 0]
+            guard own < books.settings.connectionsPerUser else { return false }
+            books.connectionsByUser[new] = own + 1
+            let left = books.connectionsByUser[old, default: 0] - 1
+            books.connectionsByUser[old] = left > 0 ? left : nil
+            return true
         }
     }
 

@@ -39,6 +39,8 @@ final class Connection {
     let id: UInt64
     let descriptor: CInt
     let credentials: PeerCredentials
+    /// Whom it is charged to, and whose turns it shares: a uid, or that of many.
+    var account: UInt32
     var naming = Naming.looking
     /// NSS was asked and has not answered yet, however long ago.
     var isAwaitingName = false
@@ -100,6 +102,7 @@ final class Connection {
         self.id = id
         self.descriptor = descriptor
         self.credentials = credentials
+        account = credentials.account
         process = PeerProcess(pid: credentials.pid)
     }
 

@@ -9,9 +9,7 @@ import TokenRPC
 extension EventLoop {
     func adopt(_ connection: Connection) {
         connections[connection.id] = connection
-        connection.turn = turns[connection.credentials.uid] ?? UserTurn()
-        connection.turn.connections += 1
-        turns[connection.credentials.uid] = connection.turn
+        enterTurn(connection)
         connection.isRegistered = false
         describe(connection)
         updateInterest(connection)
@@ -22,7 +20,7 @@ extension EventLoop {
     /// descriptor stays its own: it is closed only where a stop's time is over.
     private func describe(_ connection: Connection) {
         let (id, descriptor, pid) = (connection.id, connection.descriptor, connection.credentials.pid)
-        services.processes.submit(for: connection.credentials.uid) { [inbox] in
+        services.processes.submit(for: connection.account) { [inbox] in
             inbox.put(.described(connection: id, PeerProcess(peerOf: descriptor, pid: pid)))
         }
     }
@@ -53,7 +51,27 @@ extension EventLoop {
         }
     }
 
+    private func enterTurn(_ connection: Connection) {
+        connection.turn = turns[connection.account] ?? UserTurn()
+        connection.turn.connections += 1
+        turns[connection.account] = connection.turn
+    }
+
+    func leaveTurn(_ connection: Connection) {
+        connection.turn.connections -= 1
+        if connection.turn.connections == 0 { turns[connection.account] = nil }
+    }
+
     private func name(_ connection: Connection, _ identity: Identity) {
+        let uid = connection.credentials.uid
+        // A name vouches for it.
+        if identity.userName != nil, connection.account != uid,
+            services.accounting.moveConnection(from: connection.account, to: uid)
+        {
+            leaveTurn(connection)
+            connection.account = uid
+            enterTurn(connection)
+        }
         connection.naming = .known(
             connection.credentials.caller(
                 identity, process: connection.process, ownUID: services.settings.ownUID))
@@ -169,7 +187,7 @@ extension EventLoop {
         let kept = (connection.output?.count ?? 0) + (connection.batch?.answers.count ?? 0)
         let charged = kept > Bounds.unchargedAnswerBytes ? kept : 0
         guard charged != connection.held?.count ?? 0 else { return }
-        connection.held = HeldBytes(charged, of: connection.credentials.uid, services.accounting)
+        connection.held = HeldBytes(charged, of: connection.account, services.accounting)
     }
 
     func flush(_ connection: Connection) {

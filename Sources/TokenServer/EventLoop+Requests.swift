@@ -254,7 +254,7 @@ extension EventLoop {
     ) {
         let connection = context.connection
         connection.blockingRead = Connection.BlockingRead(id: request.id.map { Array(reader.bytes(of: $0)) })
-        let (inbox, id, uid) = (inbox, connection.id, connection.credentials.uid)
+        let (inbox, id, uid) = (inbox, connection.id, connection.account)
         let accounting = services.accounting
         let isPrivileged = connection.caller?.isAdministrator ?? false
         services.reads.submit(for: uid) {

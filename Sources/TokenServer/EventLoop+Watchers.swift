@@ -51,7 +51,7 @@ extension EventLoop {
         else { return }
         connection.watch?.isReading = true
         connection.turn.waitingForPage.append(connection)
-        if !connection.turn.isReplaying { readNextPage(of: connection.credentials.uid) }
+        if !connection.turn.isReplaying { readNextPage(of: connection.account) }
     }
 
     /// Reads a page for the one of a uid's watchers that has waited longest.
@@ -148,7 +148,7 @@ extension EventLoop {
         if unread > Bounds.watcherBacklogBytes { return true }
         let isPrivileged = connection.caller?.isAdministrator ?? false
         return connection.held != nil
-            && !services.accounting.mayHoldMore(uid: connection.credentials.uid, isPrivileged: isPrivileged)
+            && !services.accounting.mayHoldMore(uid: connection.account, isPrivileged: isPrivileged)
     }
 
     /// The last word of a watch: one notification, then the close. Never a silent gap.

@@ -153,7 +153,7 @@ final class EventLoop: @unchecked Sendable {
     func postpone(_ connection: Connection) {
         guard !connection.isPostponed else { return }
         connection.isPostponed = true
-        postponed.append(connection, of: connection.credentials.uid)
+        postponed.append(connection, of: connection.account)
     }
 
     /// Goes on with one postponed connection of each uid.
@@ -306,9 +306,8 @@ final class EventLoop: @unchecked Sendable {
         if connection.watch != nil { endWatch(connection) }
         connections[connection.id] = nil
         graveyard.append(connection)
-        connection.turn.connections -= 1
-        if connection.turn.connections == 0 { turns[connection.credentials.uid] = nil }
-        services.accounting.releaseConnection(uid: connection.credentials.uid)
+        leaveTurn(connection)
+        services.accounting.releaseConnection(uid: connection.account)
         finishDrainIfEmpty()
     }
 

@@ -73,7 +73,7 @@ final class Listener {
         }
         let isPrivileged =
             credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
-        guard accounting.admitConnection(uid: credentials.uid, isPrivileged: isPrivileged) else {
+        guard accounting.admitConnection(uid: credentials.account, isPrivileged: isPrivileged) else {
             return refuse(connection, credentials)
         }
         assign(connection, credentials)

@@ -38,6 +38,15 @@ struct PeerCredentials: Sendable {
         self.groups = groups
     }
 
+    /// Whom the connection is charged to until it has a name: its uid. A user may have tens of thousands of uids that are
+    /// recycled or delegated (subuid(5)), so those are one account together.
+    var account: UInt32 {
+        Principal.mayOwn(uid: uid, hasName: false) ? uid : Self.sharedAccount
+    }
+
+    /// No user has this uid: chown(2) takes it for "none".
+    static let sharedAccount = UInt32.max
+
     func isMember(of group: gid_t?) -> Bool {
         guard let group else { return false }
         return gid == group || groups.contains(group)

@@ -78,6 +78,21 @@ def test_ten_thousand_connections(make_daemon):
         eventually(lambda: root.call("status")["storage"]["connections"] == 2, 30, "the end of the crowd")
 
 
+def test_uids_that_anybody_may_have_are_one_account(make_daemon):
+    """Who has a range of subordinate uids has no more connections with all of them than others with one."""
+    limit = 50
+    daemon = make_daemon(config=f"[limits]\nconnections_per_user = {limit}\n").start()
+
+    def connect_and_hold(attacker):
+        attacker.tell(admitted(connections(daemon.socket, 40)))
+
+    delegated = [people.nameless(uid) for uid in range(100_001, 100_005)]
+    with attacked_by(*((who, connect_and_hold) for who in delegated)) as users:
+        assert sum(user.hear() for user in users) == limit
+        with people.connected_as(daemon.socket, people.nameless(60_101)) as ordinary:
+            assert ordinary.call("ping") == {}
+
+
 def test_a_descriptor_limit_of_64(make_daemon):
     """One user takes every descriptor: who is in goes on, who comes is told, and the daemon recovers."""
     daemon = make_daemon(wrapper=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"]).allow_logged_errors().start()
