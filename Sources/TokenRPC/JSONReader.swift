@@ -109,8 +109,8 @@ public final class JSONReader {
     /// A string, escapes resolved.
     public func string(_ node: Int32) -> String { String(decoding: unescaped(node), as: UTF8.self) }
 
-    /// A number of plain digits, with or without a minus; nil for any other value, for a fraction or an exponent, and
-    /// where 64 bits do not hold it.
+    /// A number of plain digits, with or without a minus; nil for any other value, for a fraction or an exponent, for `-0`,
+    /// and where 64 bits do not hold it.
     public func plainInteger(_ node: Int32) -> Int64? {
         guard kind(node) == .number else { return nil }
         let digits = raw(node)
@@ -125,7 +125,7 @@ public final class JSONReader {
             value = sum
         }
         // Gathered below zero, where there is one number more than above.
-        if isNegative { return value }
+        if isNegative { return value == 0 ? nil : value }
         return value == .min ? nil : -value
     }
 

@@ -119,8 +119,15 @@ public struct ParamsReader {
     /// An application, or nil where it was left out.
     public mutating func optionalApplicationName(_ name: StaticString) throws(InvalidParams) -> ApplicationName? {
         guard let content = try optionalContent(name) else { return nil }
-        guard let application = ApplicationName(bytes: content) else { throw Self.malformedName(name) }
+        guard let application = ApplicationName(bytes: content) ?? Self.unitApplication(content) else {
+            throw Self.malformedName(name)
+        }
         return application
+    }
+
+    /// A unit's own name may have backslashes, as escaped instances have.
+    private static func unitApplication(_ content: UnsafeRawBufferPointer) -> ApplicationName? {
+        ApplicationName(unitPrincipal: String(decoding: content, as: UTF8.self))
     }
 
     /// A time, or nil where it was left out.

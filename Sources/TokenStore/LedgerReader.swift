@@ -20,6 +20,8 @@ enum LedgerReader {
                 let seconds = Int64(index.tokens[entry.slot].pointee.lastUsedSeconds)
                 if seconds > lastUsed?.seconds ?? 0 { lastUsed = Instant(milliseconds: seconds * 1_000) }
             }
+            // Whole seconds are noted of a use: it was not before the token was made.
+            lastUsed = lastUsed.map { max($0, held.issuedAt) }
             let alive = held.previous.filter { token in
                 let entry = index.find(token.digest)
                 let known = entry.raw != 0 && entry.isPrevious ? index.previous[entry.slot].pointee.model : token

@@ -68,8 +68,16 @@ final class StateDirectory: Sendable {
         }
     }
 
+    /// Makes the directory where there is none, and what it stands in: the home of a new user has no `.local/state`.
+    private static func make(_ path: String) -> Bool {
+        if mkdir(path, 0o700) == 0 || errno == EEXIST { return true }
+        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return false }
+        let above = String(path[..<slash])
+        return make(above) && (try? syncName(of: above)) != nil && mkdir(path, 0o700) == 0
+    }
+
     private static func openDirectory(_ path: String) throws -> Int32 {
-        if mkdir(path, 0o700) != 0 && errno != EEXIST {
+        guard make(path) else {
             throw StoreError.system("The state directory \(path) cannot be made", errno: errno)
         }
         let directory = linux_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0)

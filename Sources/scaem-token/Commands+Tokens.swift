@@ -75,7 +75,8 @@ extension Session {
             !token.reader.hasEscapes(token.node), token.bytes.count > 2
         else { throw Failure(.software, "the daemon's answer holds no token; rotate again") }
         try file.commit(token.reader.content(token.node))
-        try print(credentials, without: "registration_token")
+        // The file is what was asked for, and cannot be taken back: a failure would say that it is as it was.
+        do { try print(credentials, without: "registration_token") } catch { error.report() }
     }
 
     /// An object's members, but for one.

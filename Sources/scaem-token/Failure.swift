@@ -101,7 +101,8 @@ extension Failure {
 
     private static func advice(_ error: TokenClientError, _ isReadOnly: Bool) -> String? {
         switch error.code {
-        case .noDaemon: "start it (systemctl start scaem-tokend.socket), or name its socket with --socket"
+        case .noDaemon:
+            "start it (systemctl start scaem-tokend.socket; your own: scaem-tokend serve), or name its socket with --socket"
         case .connectForbidden: "who may is in group scaem: join it and log in again"
         case .notAccepted, .notSent: "nothing was done, try again"
         case .connectionBroken, .timedOut, .malformedAnswer:

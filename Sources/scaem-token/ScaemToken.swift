@@ -1,5 +1,5 @@
-// The client of scaem-tokend. Commands (CommandTable.swift has each with its options, docs/commands.md what scripts may
-// rely on):
+// The client of scaem-tokend. Commands (CommandTable.swift has each with its options, scaem-token(1) what scripts may rely
+// on):
 //
 //   register, generate, rotate, obtain     issue a token
 //   introspect, revoke, unregister         look at one, end some

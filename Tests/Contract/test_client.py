@@ -167,6 +167,19 @@ def test_a_full_device_is_73(binary):
         assert done.returncode == 73 and b"standard output" in done.stderr
 
 
+def test_a_token_that_is_in_its_file_is_delivered(binary, folder):
+    """Whatever becomes of the rest: the file cannot be as it was any more."""
+    credentials = {"registration_id": "dfa45616-e9f9-45be-881e-a1ed8ae70224", "registration_token": "api_key|T",
+                   "token_expiration": "2025-05-24T18:18:22.265Z", "token_type": "Bearer"}  # fmt: skip
+    with FakeDaemon(result(credentials)) as daemon, open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [binary, "--socket", daemon.path, "rotate", "P", "--output", folder / "token"],
+            stdout=full, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    assert done.returncode == 0 and b"standard output" in done.stderr
+    assert (folder / "token").read_bytes().strip() == b"api_key|T"
+
+
 def test_a_reader_that_has_left_ends_it_quietly(binary):
     with FakeDaemon(result({})) as daemon:
         reading, writing = os.pipe()

@@ -268,6 +268,23 @@ def own_daemon(make_daemon, monkeypatch):
     return daemon.start(), alice
 
 
+def test_a_user_whose_home_is_empty(make_daemon, monkeypatch):
+    """A new user has no ~/.local/state: it is made, for the user alone."""
+    alice = people.person(people.ALICE)
+    folder = public_folder()
+    for name in ("run", "home"):
+        (folder / name).mkdir(mode=0o700)
+        os.chown(folder / name, alice.uid, alice.gid)
+    state = folder / "home/.local/state/scaem-tokend"
+    daemon = make_daemon(folder=folder, socket=folder / "run/scaem-tokend/tokend.sock", state=state)
+    daemon.environment = {"XDG_RUNTIME_DIR": str(folder / "run"), "HOME": str(folder / "home")}
+    daemon.wrapper = ["setpriv", f"--reuid={alice.uid}", f"--regid={alice.gid}", "--clear-groups"]
+    monkeypatch.setattr(daemon, "arguments", lambda: [str(public_binary("scaem-tokend"))])
+    daemon.start()
+    for path in (state, state.parent, state.parent.parent):
+        assert os.stat(path).st_uid == alice.uid and stat.S_IMODE(os.stat(path).st_mode) == 0o700, path
+
+
 def test_a_user_s_own_daemon(own_daemon):
     daemon, alice = own_daemon
     entry = os.stat(daemon.socket)

@@ -237,6 +237,8 @@ def test_last_used_at(daemon):
     daemon.restart()
     with daemon.connect() as root:
         used = {row["application"]: row["last_used_at"] for row in rows_of(root)}
+        issued = {row["application"]: row["issued_at"] for row in rows_of(root)}
+        assert used["used"] >= issued["used"], "used before it was made"
         # It may lag; here, where the stop wrote it, by no more than its own resolution.
         assert before - 1_000 <= shapes.milliseconds(used.pop("used")) <= after
         assert used == dict.fromkeys(["unused", "previous", "failed", "replaced"])

@@ -132,7 +132,7 @@ def test_a_ttl_out_of_bounds_is_refused_and_changes_nothing(root, app, method, t
     assert root.active(credentials["registration_token"])
 
 
-@pytest.mark.parametrize("grace", [b"-1", b"86401", b"1.0", b"1e1", b'"1"', b"null", b"false", b"9223372036854775808"],
+@pytest.mark.parametrize("grace", [b"-1", b"-0", b"86401", b"1.0", b"1e1", b'"1"', b"null", b"false", b"9223372036854775808"],
                          ids=bytes.decode)  # fmt: skip
 def test_a_grace_out_of_bounds_is_refused_and_changes_nothing(root, app, grace):
     application, credentials = app
@@ -242,6 +242,17 @@ def test_names_within_the_pattern(root, name, text):
     facts = root.call("introspect", token=made["registration_token"])
     assert facts["sub"] == text
     assert root.call("unregister", application=text) == {"revoked": 1}
+
+
+def test_a_unit_s_application_may_have_backslashes(root):
+    """As an escaped instance has them: an administrator may name what `LoadCredential=` has registered."""
+    application = "unit:a-\\x2db@1.service"
+    made = root.call("register", application=application, project_code="p")
+    assert root.call("introspect", token=made["registration_token"])["sub"] == application
+    assert [row["application"] for row in rows_of(root, application=application)] == [application]
+    assert root.call("revoke", application=application, project_code="p") == {"revoked": 1}
+    assert root.call("unregister", application=application) == {"revoked": 0}
+    assert root.refusal("register", application="a\\b", project_code="p")["data"].get("param") == "application"
 
 
 @pytest.mark.parametrize("text", BAD_NAMES, ids=lambda text: repr(text[:20]))

@@ -89,7 +89,7 @@ struct MethodFailure: Error, Sendable {
         .permissionDenied,
         message: "The caller may act only on its own application and what stands below it; ask an administrator.")
     static let administratorsOnly = MethodFailure(
-        .permissionDenied, message: "Only root and members of the group scaem-admin may do this.")
+        .permissionDenied, message: "Only root and members of the group scaem-admin may do this; ask one of them.")
     static let mayOwnNothing = MethodFailure(
         .permissionDenied,
         message: "The caller has no user name and a number that others may get later, so it may own nothing; "
