@@ -13,6 +13,8 @@ public final class Restore {
         public let livingTokens: Int64
         /// The last number that was given; the next change has the one after it.
         public let sequence: Int64
+        /// What is known of changes reaches up to this number.
+        public let known: Int64
         /// Numbers of changes that nothing is known of.
         public let missing: ClosedRange<Int64>?
         /// Where the database that was replaced is now; nil where there was none.
@@ -26,7 +28,6 @@ public final class Restore {
     private let directory: StateDirectory
     private let staged: String
     private var since: EndedSince
-    private let hasSources: Bool
     private let acceptsMissing: Bool
 
     /// Takes the database's lock, so that no daemon serves it meanwhile.
@@ -42,8 +43,7 @@ public final class Restore {
         self.backup = backup
         directory = try StateDirectory(path: stateDirectory)
         staged = directory.databasePath + ".restoring"
-        self.since = since ?? EndedSince()
-        hasSources = since != nil
+        self.since = try since ?? EndedSince(after: backup.auditHead())
         acceptsMissing = acceptingMissing
     }
 
@@ -58,18 +58,23 @@ public final class Restore {
         }
         let head = try backup.auditHead()
         let old = readReplaced(after: head)
-        let missing = try findMissing(after: head.sequence, old)
+        let missing = try findMissing(old)
+        let last = max(old.lastSequence, missing == nil ? since.last : since.highestNamed, missing?.upperBound ?? 0) + 1
+        let known = since.last
+        // Accepted: as much as is named is ended.
+        if missing != nil { since.takeRest() }
         removeStaged()
         defer { removeStaged() }
         try stage()
-        let (ended, sequence) = try change(head: head, old: old, missing: missing, now: now)
+        let ended = try change(head: head, old: old, last: last, now: now)
         let result = try DatabaseFile(path: staged).check()
         guard result.problems.isEmpty else {
             throw StoreError(.invariant, "The restored database is not good: \(result.problems[0]).")
         }
         let replaced = try replace()
         return Outcome(
-            endedTokens: ended, livingTokens: result.tokens, sequence: sequence, missing: missing, replaced: replaced)
+            endedTokens: ended, livingTokens: result.tokens, sequence: last, known: known, missing: missing,
+            replaced: replaced)
     }
 
     // MARK: What was ended since
@@ -93,7 +98,6 @@ public final class Restore {
             try file.reading {
                 old.lastSequence = try file.auditHead().sequence
                 try file.forEachAuditEntry { entry in
-                    since.take(entry)
                     switch entry {
                     case .record(let record):
                         if record.sequence == head.sequence { isSame = record.chain == head.chain }
@@ -107,21 +111,25 @@ public final class Restore {
         } catch {
             return old
         }
-        if isSame { old.entries = entries }
+        guard isSame else { return old }
+        for entry in entries { since.take(entry) }
+        old.entries = entries
         return old
     }
 
-    private func findMissing(after sequence: Int64, _ old: Replaced) throws -> ClosedRange<Int64>? {
-        let last = max(old.lastSequence, since.last)
-        var missing = last > sequence ? since.missing(after: sequence, through: last) : nil
-        if missing == nil, old.entries == nil, !hasSources || since.last < sequence {
-            missing = (sequence + 1)...(max(last, sequence) + Self.unknownNumbers)
+    private func findMissing(_ old: Replaced) throws -> ClosedRange<Int64>? {
+        let last = max(old.lastSequence, since.highestNamed)
+        var missing = since.missing(through: last)
+        // A source that ends with the backup may be as old as that.
+        if missing == nil, old.entries == nil, since.isEmpty {
+            missing = (since.last + 1)...(last + Self.unknownNumbers)
         }
         if let missing, !acceptsMissing {
             throw StoreError(
                 .incomplete,
                 "It is not known which tokens changes \(missing.lowerBound) and following ended: name audit exports or "
-                    + "journals that hold them with --since-from, or accept with --accept-missing that they may live.")
+                    + "journals that hold them with --since-from (another host's journal with the --uid of its daemon), "
+                    + "or accept with --accept-missing that they may live.")
         }
         return missing
     }
@@ -140,13 +148,12 @@ public final class Restore {
     }
 
     private func change(
-        head: (sequence: Int64, chain: TokenDigest), old: Replaced, missing: ClosedRange<Int64>?, now: Instant
-    ) throws -> (ended: Int, sequence: Int64) {
+        head: (sequence: Int64, chain: TokenDigest), old: Replaced, last: Int64, now: Instant
+    ) throws -> Int {
         let database = try TokenDatabase(path: staged)
         defer { database.close() }
         var link = head
         var ended = 0
-        let last = max(old.lastSequence, since.last, head.sequence, missing?.upperBound ?? 0) + 1
         do {
             try database.pool.write { db in
                 guard let connection = db.sqliteConnection else { throw StoreError.sqlite(SQLITE_CANTOPEN) }
@@ -163,7 +170,7 @@ public final class Restore {
         } catch {
             throw StoreError.any(error)
         }
-        return (ended, last)
+        return ended
     }
 
     // MARK: The step

@@ -1,5 +1,6 @@
 """The audit's exports: the chain can be recomputed elsewhere, and whatever is done to a record is named."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -121,6 +122,11 @@ def journal_entry(row, **more):
         "SCAEM_CHAIN": row["chain"], "MESSAGE": "anything",
     }  # fmt: skip
     return {key: value for key, value in {**fields, **more}.items() if value is not None}
+
+
+def database_of(path):
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT database FROM audit_journal").fetchone()[0]
 
 
 def as_json(entries):
@@ -332,19 +338,45 @@ def test_a_restore_takes_what_was_ended_from_an_export_or_a_journal(daemon, tmp_
     daemon.stop()
     rows = export(daemon)
     (tmp_path / "rows").write_text(rows)
-    entries = [journal_entry(json.loads(line)) for line in rows.splitlines()]
+    made = [json.loads(line) for line in rows.splitlines()]
+    entries = [journal_entry(row, SCAEM_DATABASE=database_of(copy)) for row in made]
     (tmp_path / "journal").write_text(as_json(entries))
-    (tmp_path / "short").write_text(as_json([*entries[:3], entries[4]]))
-    for path in daemon.state.glob("tokens.db*"):
-        path.unlink()
-    assert daemon.tool("restore", copy).returncode == 1
-    refused = daemon.tool("restore", copy, "--since-from", tmp_path / "short")
-    assert refused.returncode == 1 and "4" in refused.stderr, refused
-    for source in ("rows", "journal"):
+
+    def without_database():
         for path in daemon.state.glob("tokens.db*"):
             path.unlink()
-        done = daemon.tool("restore", copy, "--since-from", tmp_path / source)
-        assert done.returncode == 0, done
+
+    def restore(source):
+        without_database()
+        return daemon.tool("restore", copy, "--since-from", tmp_path / source, "--uid", 990)
+
+    without_database()
+    assert daemon.tool("restore", copy).returncode == 1
+    none = {"SCAEM_ENDED_FINGERPRINTS": None}
+    lies = {
+        "short": [*entries[:3], entries[4]],
+        "another user's": [*entries[:3], *({**entry, "_UID": "1000"} for entry in entries[3:])],
+        "another database's": [*entries[:3], *({**entry, "SCAEM_DATABASE": "cd" * 16} for entry in entries[3:])],
+        "changed": [*entries[:3], *(journal_entry(row, SCAEM_DATABASE=database_of(copy), **none) for row in made[3:])],
+        "out of all numbers": [*entries[:3], {**entries[4], "SCAEM_SEQUENCE": "9223372036854775806"}, entries[4]],
+    }
+    for name, lie in lies.items():
+        (tmp_path / name).write_text(as_json(lie))
+        refused = restore(name)
+        assert refused.returncode == 1 and "4" in refused.stderr, (name, refused)
+    # Another database in the backup's place says nothing of what was ended since.
+    without_database()
+    daemon.start()
+    with daemon.connect() as root:
+        for number in range(6):
+            root.call("register", here(f"other-{number}"))
+    daemon.stop()
+    (tmp_path / "up to the backup").write_text(as_json(entries[:3]))
+    refused = daemon.tool("restore", copy, "--since-from", tmp_path / "up to the backup", "--uid", 990)
+    assert refused.returncode == 1 and "4" in refused.stderr, refused
+    for source in ("rows", "journal"):
+        done = restore(source)
+        assert done.returncode == 0 and "known up to number 5" in done.stdout, done
         daemon.start()
         with daemon.connect() as root:
             assert {name: root.active(secret) for name, secret in token.items()} == {

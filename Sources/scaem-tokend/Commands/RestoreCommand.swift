@@ -20,6 +20,10 @@ struct RestoreCommand: ParsableCommand {
     @Option(help: "An `audit export`, or an exported journal (journalctl -o json, -o export); may be repeated.")
     var sinceFrom: [String] = []
 
+    @Option(
+        help: "The daemon's uid in an exported journal, where that is another host's; others' records do not count.")
+    var uid: UInt32?
+
     @Flag(help: "Go on where it is not known what was ended since: such tokens would be good again.")
     var acceptMissing = false
 
@@ -29,8 +33,8 @@ struct RestoreCommand: ParsableCommand {
         umask(0o077)
         do {
             let directory = try options.databaseDirectory()
-            let since = try sinceFrom.isEmpty ? nil : readSince()
             let backup = try DatabaseFile(path: file)
+            let since = try sinceFrom.isEmpty ? nil : readSince(backup, writtenBy: uid ?? owner(of: directory))
             try becomeOwner(of: directory)
             let restore = try Restore(
                 backup, stateDirectory: directory, since: since, acceptingMissing: acceptMissing)
@@ -40,13 +44,16 @@ struct RestoreCommand: ParsableCommand {
         }
     }
 
-    private func readSince() throws -> EndedSince {
-        var since = EndedSince()
+    private func readSince(_ backup: DatabaseFile, writtenBy uid: UInt32) throws -> EndedSince {
+        var since = EndedSince(after: try backup.auditHead())
+        let database = try backup.journalPosition()?.database
         for file in sinceFrom {
             let file = try AuditFile(file)
             if file.isJournal {
                 try file.forEachJournalRecord { entry in
+                    guard entry.uid == uid, database == nil || entry.database == database else { return }
                     if let record = entry.record { since.take(.record(record)) }
+                    if let mark = entry.mark { since.take(.mark(mark)) }
                 }
             } else {
                 try file.forEachEntry { since.take($0) }
@@ -62,8 +69,17 @@ struct RestoreCommand: ParsableCommand {
         if let missing = outcome.missing {
             print("not known: what changes \(missing.lowerBound) and following ended; such tokens may be good again")
         }
+        if !sinceFrom.isEmpty {
+            print("changes are known up to number \(outcome.known); what was ended later, if anything was, is not")
+        }
         if let replaced = outcome.replaced { print("the database before is kept in \(replaced)") }
     }
+}
+
+/// Whose the database is, or will be.
+private func owner(of directory: String) -> UInt32 {
+    var status = stat()
+    return stat(directory, &status) == 0 ? status.st_uid : geteuid()
 }
 
 /// Root that restores a service's database becomes the service's user: what it makes there must be the service's.
