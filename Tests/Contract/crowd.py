@@ -10,7 +10,6 @@ import socket
 import time
 import traceback
 
-import people
 from wire import request
 
 # A caller's own work must not be what another caller waits for: on a machine with few processors it would be.
@@ -45,7 +44,8 @@ class Attacker:
             finally:
                 os._exit(status)
         os.close(to_parent)
-        self.reader = os.fdopen(from_child)
+        # Unbuffered: what select(2) says of it is then all there is.
+        self.reader = os.fdopen(from_child, "rb", 0)
 
     # In the child.
 
