@@ -1,10 +1,9 @@
 """How the daemon is with more tokens, and with more rotations behind it."""
 
-import contextlib
 import statistics
 
 from .servers import Daemon
-from .settings import LONG, PROJECTS, ROUNDS, SECONDS, fail, note
+from .settings import LONG, ROUNDS, SECONDS, fail, note
 
 SIZES = (1_000, 100_000, 1_000_000)
 # Floors of the largest size: it is ready within these milliseconds, in these megabytes, at this part of the

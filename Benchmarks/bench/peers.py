@@ -8,7 +8,7 @@ from functools import partial
 
 from .postgresql import PostgreSQL
 from .servers import Daemon, Load, Server, accepts, redis, redis_version
-from .settings import FOLDER, LONG, POSTGRESQL, PROJECTS, ROUNDS, SECONDS, TOKENS, fail, note
+from .settings import FOLDER, LONG, POSTGRESQL, ROUNDS, SECONDS, TOKENS, fail, note
 
 OURS, EXISTS, SET, ECHO, DISK, PG = (
     "scaem-tokend", "Redis EXISTS", "Redis SET, appendfsync always", "echo in C", "fdatasync of 4 KiB, one by one",

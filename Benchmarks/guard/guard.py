@@ -4,7 +4,8 @@
     guard.py check FOLDER      status 1 where a figure is more than a tenth above the committed one
     guard.py update FOLDER     writes what FOLDER's daemon costs to figures.json; make guard-update does for both builds
 
-FOLDER holds scaem-tokend and is called like its build, debug or release: each has figures of its own. What is counted
+FOLDER holds scaem-tokend and is called like its build, debug or release: each has figures of its own, and so has each
+compiler and architecture. What is counted
 does not depend on how busy the machine is: system calls (strace), allocations (a preloaded library), instructions
 (callgrind) a request, and syncs of a hundred rotations at once. Needs root, gcc, strace, valgrind and strip.
 """
@@ -15,6 +16,7 @@ import json
 import mmap
 import os
 import pathlib
+import platform
 import re
 import select
 import signal
@@ -232,14 +234,20 @@ def measure(programs):
 
 
 def build(programs):
-    return pathlib.Path(programs).resolve().name
+    """What the figures are of: another compiler or processor has others."""
+    version = re.search(r"Swift version (\d+\.\d+)", run("swift", "--version"))[1]
+    return f"{pathlib.Path(programs).resolve().name}, Swift {version}, {platform.machine()}"
 
 
-def committed(programs):
-    figures = json.loads(FIGURES.read_text())
-    if build(programs) not in figures:
-        sys.exit(f"guard: {FIGURES.name} has no figures of a build called {build(programs)}")
-    return figures[build(programs)]
+class NoFigures(Exception):
+    pass
+
+
+def committed(programs, path=FIGURES):
+    figures, name = json.loads(path.read_text()), build(programs)
+    if name not in figures:
+        raise NoFigures(f"{path.name} has no figures of {name}: run make guard-update for this toolchain")
+    return figures[name]
 
 
 def has_grown(now, figure):
@@ -266,7 +274,10 @@ def main(word, programs):
         figures[build(programs)] = measure(programs)
         FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
         return 0
-    figures = committed(programs)
+    try:
+        figures = committed(programs)
+    except NoFigures as problem:
+        sys.exit(f"guard: {problem}")
     lines, grown = compare(measure(programs), figures)
     print("\n".join(lines))
     for line in grown:

@@ -24,7 +24,7 @@ final class JournalWriter: @unchecked Sendable {
     init(send: @escaping @Sendable ([[UInt8]]) -> CInt = { Journal.send($0) }) {
         self.send = send
         // The thread keeps this alive for as long as the process runs: it may be stuck in a send at exit.
-        startThread(name: "journal") { [self] in run() }
+        startThread(name: "log") { [self] in run() }
     }
 
     /// Takes a record, or counts it as dropped.

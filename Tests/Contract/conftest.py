@@ -1,8 +1,11 @@
 """What every contract test shares: the people, and a daemon of its own or one a module."""
 
+import ctypes
 import itertools
 import os
 import random
+import resource
+import subprocess
 
 import pytest
 
@@ -10,9 +13,31 @@ import people
 from daemon import Daemon
 
 
+CLONE_NEWNS = 0x20000
+# journald's sockets, and what it has kept.
+JOURNAL = ["/run/systemd/journal", "/run/log/journal", "/var/log/journal"]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _people():
     people.create_people()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_journal_of_the_host():
+    """The daemons feed no journal but one of a test's own, and read none: in mounts that only this process sees."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    for folder in filter(os.path.isdir, JOURNAL):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _all_descriptors():
+    """Some tests hold thousands of connections; a shell's usual bound is 1,024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import socket
 import time
 import traceback
 
-import people
 from wire import request
 
 # A caller's own work must not be what another caller waits for: on a machine with few processors it would be.
@@ -45,7 +44,8 @@ class Attacker:
             finally:
                 os._exit(status)
         os.close(to_parent)
-        self.reader = os.fdopen(from_child)
+        # Unbuffered: what select(2) says of it is then all there is.
+        self.reader = os.fdopen(from_child, "rb", 0)
 
     # In the child.
 
@@ -90,8 +90,9 @@ def connections(path, count):
     return made
 
 
-def flood(sockets, data, reads=True, seconds=None):
-    """Sends `data` again and again on all, each from where it was, reading or not. Whoever is closed drops out."""
+def flood(sockets, data, reads=True, seconds=None, least_bytes=0):
+    """Sends `data` again and again on all, each from where it was, reading or not, for as long as is said and until so
+    much was taken. Whoever is closed drops out."""
     end = None if seconds is None else time.monotonic() + seconds
     poll = select.poll()
     position = {}
@@ -100,7 +101,7 @@ def flood(sockets, data, reads=True, seconds=None):
         poll.register(sock, select.POLLOUT | (select.POLLIN if reads else 0))
         position[sock.fileno()] = (sock, 0)
     sent = 0
-    while position and (end is None or time.monotonic() < end):
+    while position and (end is None or time.monotonic() < end or sent < least_bytes):
         for number, events in poll.poll(50):
             sock, at = position[number]
             try:

@@ -1,5 +1,5 @@
 // The disk of the process that it is preloaded into, below one folder: its writes and syncs fail with an errno, as on a
-// disk that is full, read-only or broken, or its syncs are slow. Each call that opens or changes something there is a
+// disk that is full, read-only or broken, or its syncs are slow or held. Each call that opens or changes something there is a
 // numbered step: at one of them the process is killed, or the call fails, once or from then on. What was done is written
 // to a trace, from which power.py makes what a lost power leaves. Files opened before keep their descriptors, as on a
 // real disk.
@@ -145,6 +145,7 @@ static int sync_by(int (*real)(int), int fd) {
     int64_t delay = panel()->sync_delay_milliseconds;
     struct timespec time = {delay / 1000, delay % 1000 * 1000000};
     if (delay) nanosleep(&time, NULL);
+    pass(&panel()->sync_gate, &panel()->sync_waiting);
     int failed = fails(panel()->sync_errno);
     begin();
     int result = failed ? -1 : real(fd);

@@ -1,5 +1,6 @@
 """Faults and clocks: shims that are preloaded into the daemon, told what to do through a small shared file."""
 
+import contextlib
 import functools
 import mmap
 import os
@@ -7,7 +8,7 @@ import pathlib
 import struct
 import subprocess
 
-from daemon import public_folder
+from daemon import eventually, public_folder
 
 HERE = pathlib.Path(__file__).resolve().parent
 CLOCK_SHIM = "clock_shim.c"
@@ -16,8 +17,8 @@ DISK_SHIM = "disk_shim.c"
 
 # The layout of struct panel in panel.h: 64-bit numbers.
 FIELDS = ["frozen", "wall_nanoseconds", "boot_nanoseconds", "lookup_errno", "write_errno", "sync_errno", "faults_hit",
-          "lookup_delay_milliseconds", "sync_delay_milliseconds", "steps", "fault_step", "fault_errno",
-          "fault_lasts"]  # fmt: skip
+          "lookup_gate", "lookup_waiting", "sync_delay_milliseconds", "steps", "fault_step", "fault_errno",
+          "fault_lasts", "sync_gate", "sync_waiting"]  # fmt: skip
 
 
 @functools.cache
@@ -53,6 +54,18 @@ class Panel:
 
     def get(self, key):
         return struct.unpack_from("=q", self.memory, 8 * FIELDS.index(key))[0]
+
+    @contextlib.contextmanager
+    def held(self, what):
+        """What comes to this gate (`lookup`, `sync`) waits there for as long as the block runs."""
+        self.set(**{f"{what}_gate": 1})
+        try:
+            yield
+        finally:
+            self.set(**{f"{what}_gate": 0})
+
+    def await_waiting(self, what):
+        eventually(lambda: self.get(f"{what}_waiting") > 0, 30, f"the {what} that is held")
 
 
 class Clock:

@@ -13,7 +13,6 @@ TTL_DEFAULT_SECONDS = 5_184_000
 TTL_MINIMUM_SECONDS = 60
 TTL_MAXIMUM_SECONDS = 31_536_000
 GRACE_MAXIMUM_SECONDS = 86_400
-NAME_MAXIMUM = 128
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")

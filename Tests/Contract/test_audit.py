@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import pathlib
 import re
 import sqlite3
 import subprocess
@@ -11,10 +10,8 @@ import sys
 
 import pytest
 
-from daemon import ROOT, eventually, run_tool
+from daemon import ROOT, Daemon, eventually, run_tool
 from wire import request
-
-FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
 
 def here(application, project="p", **more):
@@ -28,10 +25,8 @@ def export(daemon, *more):
 
 
 @pytest.fixture(scope="module")
-def lines(tmp_path_factory):
+def lines():
     """An export with every kind of event."""
-    from daemon import Daemon
-
     daemon = Daemon().start()
     with daemon.connect() as root:
         root.call("register", here("a"))

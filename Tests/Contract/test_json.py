@@ -97,7 +97,7 @@ def test_a_line_full_of_keys_is_looked_through_quickly(root):
     assert root.exchange(REQUEST % (b"{" + same_length + b"}")) == PONG
 
 
-def test_nul_in_a_string_is_legal_and_kept_apart(root, name):
+def test_nul_in_a_string_is_legal_and_kept_apart(root):
     answer = root.answer(request("list", {"application": "a\0b"}, 1))
     assert_error(answer, -32602, 1, param="application")
     assert root.exchange(b'{"jsonrpc":"2.0","id":"\\u0000","method":"ping"}') == (

@@ -1,7 +1,6 @@
 """The manual pages and completions name what there is, all of it, and nothing else; the programs and tables say what."""
 
 import json
-import pathlib
 import re
 import subprocess
 

@@ -87,7 +87,7 @@ def test_the_registration_id_is_the_application_s_until_it_is_unregistered(root,
     assert shapes.UUID4.fullmatch(second) and second != first
 
 
-def test_left_out_the_application_is_the_principal(shared, name):
+def test_left_out_the_application_is_the_principal(shared):
     with people.connected_as(shared.socket, people.person(people.BOB)) as bob:
         made = bob.call("register", project_code="p")
         assert bob.call("introspect", token=made["registration_token"])["sub"] == people.BOB

@@ -95,7 +95,7 @@ def test_connections_of_one_user(make_daemon):
     held.pop().close()
 
     def comes_in():
-        with daemon.connect(alice) as connection:
+        with daemon.connect(alice) as connection, contextlib.suppress(BrokenPipeError, AssertionError):
             connection.send(request("ping", None, 1) + b"\n")
             return parse(connection.read_line())["id"] == 1
 
@@ -165,18 +165,18 @@ def test_descriptors_that_run_out(make_daemon):
 # The writer's queue.
 
 
-def slow_disk(make_daemon, milliseconds, config):
-    """A daemon whose every commit takes so long: its queue fills as on a tired disk."""
+def on_a_tired_disk(make_daemon, config):
+    """A daemon whose syncs the panel delays or holds, so that its queue fills."""
     folder = public_folder()
     panel = Panel(DISK_SHIM, watched=folder / "state")
     daemon = make_daemon(state=folder / "state", environment=panel.environment, config=config).start()
-    panel.set(sync_delay_milliseconds=milliseconds)
-    return daemon
+    return daemon, panel
 
 
 def test_a_full_queue_is_busy_for_who_fills_it_alone(make_daemon):
     """alice's quarter of 64 places is 16; forty connections of hers ask for more than that at once."""
-    daemon = slow_disk(make_daemon, 20, "[limits]\nwriter_queue = 64\n")
+    daemon, panel = on_a_tired_disk(make_daemon, "[limits]\nwriter_queue = 64\n")
+    panel.set(sync_delay_milliseconds=20)
     alice_person, bob_person = people.person(people.ALICE), people.person(people.BOB)
     connections = [daemon.connect(alice_person) for _ in range(40)]
     each, received = 20, {}
@@ -231,7 +231,7 @@ def test_a_batch_may_fill_the_queue(make_daemon):
 
 
 def test_mutations_a_second(make_daemon):
-    daemon = make_daemon(config="[limits]\nmutations_per_second_per_user = 5\n").start()
+    daemon = make_daemon(config="[limits]\nmutations_per_second_per_user = 1\n").start()
     alice_person, bob_person = people.person(people.ALICE), people.person(people.BOB)
     with people.connected_as(daemon.socket, alice_person, bob_person) as (alice, bob):
         token = alice.call("register", here(people.ALICE))["registration_token"]
@@ -240,7 +240,7 @@ def test_mutations_a_second(make_daemon):
         answered = [parse(line) for line in alice.pump(b"\n".join(lines) + b"\n", 30)]
         took = time.monotonic() - started
         limited = [a for a in answered if "error" in a]
-        assert 30 - len(limited) <= 5 + 5 * took + 1 and limited
+        assert 30 - len(limited) <= 1 + took + 1 and limited
         for answer in limited:
             assert_error(answer, -32009, answer["id"], "rate_limited")
         for line in alice.pump(b"\n".join(request("introspect", {"token": token}, n) for n in range(500)) + b"\n", 500):
@@ -250,21 +250,27 @@ def test_mutations_a_second(make_daemon):
         def accepted():
             return "result" in alice.ask("rotate", here(people.ALICE))
 
-        eventually(accepted, 5, "the next second's mutation")
+        eventually(accepted, 30, "the next second's mutation")
 
 
 def test_what_a_full_queue_refuses_is_not_charged_to_the_rate(make_daemon):
     """alice may have 16 places and 30 changes: of 60 at once those that find no place are busy, not over her rate."""
-    daemon = slow_disk(make_daemon, 1_500, "[limits]\nwriter_queue = 64\nmutations_per_second_per_user = 30\n")
+    config = "[limits]\nwriter_queue = 64\nmutations_per_second_per_user = 30\n"
+    daemon, panel = on_a_tired_disk(make_daemon, config)
     alice = people.person(people.ALICE)
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(daemon.connect(alice)) for _ in range(60)]
-        for number, connection in enumerate(connections):
-            connection.send(request("register", here(f"{people.ALICE}/{number}"), number) + b"\n")
+
+        def refused_at_once():
+            return sum(connection.has_more() for connection in connections)
+
+        with panel.held("sync"):
+            for number, connection in enumerate(connections):
+                connection.send(request("register", here(f"{people.ALICE}/{number}"), number) + b"\n")
+            eventually(lambda: refused_at_once() > 30, 30, "more refusals than the rate has room for")
         outcomes = [parse(connection.read_line()) for connection in connections]
     refused = [answer["error"]["data"]["reason"] for answer in outcomes if "error" in answer]
     assert set(refused) == {"busy"}, refused
-    assert len(refused) > 30, "the rate was never reached: nothing is proven"
 
 
 @pytest.mark.parametrize("unlimited", ["", "[limits]\nmutations_per_second_per_user = 0\n"])

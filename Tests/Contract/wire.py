@@ -5,7 +5,6 @@ import json
 import re
 import select
 import socket
-import struct
 import time
 
 MAX_LINE_BYTES = 65_536
@@ -100,6 +99,10 @@ class Connection:
         if not data:
             self.ended = True
         self.buffer += data
+
+    def has_more(self):
+        """Whether something to read is there already."""
+        return bool(self.buffer or select.select([self.socket], [], [], 0)[0])
 
     def read_lines(self, count, timeout=None):
         lines = [self.read_line(timeout) for _ in range(count)]
@@ -266,8 +269,3 @@ def assert_error(response, code, identity=None, reason=None, **data):
         assert error["data"]["reason"] == reason, response
     for key, value in data.items():
         assert error["data"].get(key) == value, f"data.{key} is to be {value!r}: {response}"
-
-
-def peer_pid(sock):
-    """The pid of the process at the other end."""
-    return struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]

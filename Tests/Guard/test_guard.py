@@ -14,7 +14,10 @@ sys.path.insert(0, str(ROOT / "Benchmarks" / "guard"))
 import guard  # noqa: E402
 
 PROGRAMS = os.environ.get("SCAEM_BIN_DIR", ROOT / ".build" / "debug")
-FIGURES = guard.committed(PROGRAMS)
+try:
+    FIGURES = guard.committed(PROGRAMS)
+except guard.NoFigures as problem:
+    pytest.fail(str(problem), pytrace=False)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,13 @@ def test_nothing_costs_more_than_it_did(measured, name, what):
 
 def test_all_that_is_counted_has_a_figure(measured):
     assert {name: row.keys() for name, row in measured.items()} == {name: row.keys() for name, row in FIGURES.items()}
+
+
+def test_another_toolchain_has_no_figures(tmp_path):
+    others = tmp_path / "figures.json"
+    others.write_text('{"debug, Swift 5.0, vax": {}}')
+    with pytest.raises(guard.NoFigures, match="make guard-update"):
+        guard.committed(PROGRAMS, others)
 
 
 def test_the_guard_sees_more_than_a_tenth():

@@ -8,8 +8,8 @@ container powers off. Its root is an overlay over this machine's own in a tmpfs,
 of it runs in a mount and a pid namespace of its own: when the time is over, or the test runner dies, however it dies,
 the kernel ends every process in it and unmounts everything.
 
-A script that makes many checks prints a line for each: `ok NAME`, or `not ok NAME: REASON`. inside/checks.py does it for
-Python, the two lines of inside/checks.sh for a shell. Both are in /test, beside what `inside` of the caller names.
+A script that makes many checks prints a line for each: `ok NAME`, or `not ok NAME: REASON`. inside/checks.py does it; it
+is in /test, beside what `inside` of the caller names.
 """
 
 import json
@@ -99,7 +99,6 @@ class Booted:
         self.finished = bool(text("status").strip())
         self.status = int(text("status")) if self.finished else None
         self.journal = [json.loads(line) for line in text("journal").splitlines()]
-        self.artifacts = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         self.checks = {}
         for line in self.stdout.splitlines():
             found = re.fullmatch(r"(not )?ok ([A-Za-z0-9_-]+)(?:: (.*))?", line)

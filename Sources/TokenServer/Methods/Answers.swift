@@ -5,7 +5,9 @@ import TokenRPC
 extension ByteWriter {
     /// RFC 7662, section 2.2, with the project beside it.
     func append(_ token: ActiveToken) {
-        append(#"{"active":true,"token_type":"Bearer","client_id":"#)
+        append(#"{"active":true,"token_type":""#)
+        append(Wire.tokenType)
+        append(#"","client_id":"#)
         append(token.registrationID)
         append(#","sub":"#)
         appendJSONString(token.application)
@@ -26,7 +28,9 @@ extension ByteWriter {
         credentials.token.withBytes { append($0) }
         append(#"","token_expiration":"#)
         append(credentials.expiration)
-        append(#","token_type":"Bearer""#)
+        append(#","token_type":""#)
+        append(Wire.tokenType)
+        append(UInt8(ascii: "\""))
         if let previousExpiration = credentials.previousExpiration {
             append(#","previous_token_expiration":"#)
             append(previousExpiration)

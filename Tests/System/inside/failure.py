@@ -2,14 +2,12 @@
 """What no further start mends: one start, one sentence, although callers keep connecting; after the repair one
 `systemctl start` brings all back."""
 
-import os
 import socket
-import subprocess
 import threading
 import time
 
-from checks import eventually, journal, main, prop, run
-from tokend import CONFIGURATION, DATABASE, SERVICE, SOCKET, SOCKET_UNIT, call, configure, records, starts, state, status_text
+from checks import eventually, main, prop, run
+from tokend import DATABASE, SERVICE, SOCKET, SOCKET_UNIT, call, configure, records, starts, state, status_text
 
 stop = threading.Event()
 

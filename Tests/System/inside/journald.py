@@ -1,14 +1,13 @@
 #!/usr/bin/python3
 """What may become of the journal, and the audit with it: changes go on, nothing blocks, and in the end each is there."""
 
-import os
 import pathlib
 import re
 import subprocess
 
 import wire
-from checks import eventually, journal, main, prop, run
-from tokend import SERVICE, SOCKET, configure, drop_in, main_pid, message_ids, status_text
+from checks import eventually, journal, main, run
+from tokend import SERVICE, SOCKET, configure, drop_in, message_ids, status_text
 from wire import Connection, request
 
 JOURNALD = "systemd-journald.service"

@@ -3,7 +3,6 @@
 
 import os
 import pathlib
-import re
 import shutil
 
 from checks import eventually, main, prop, run

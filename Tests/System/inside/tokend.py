@@ -1,11 +1,9 @@
 """In the container: the daemon as the tests of its service handle it."""
 
 import contextlib
-import os
 import pathlib
-import subprocess
 
-from checks import eventually, journal, prop, run
+from checks import journal, prop, run
 from wire import Connection
 
 SERVICE = "scaem-tokend.service"
