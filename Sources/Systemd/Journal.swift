@@ -78,6 +78,12 @@ public final class JournalReader {
     /// Stands after the last record.
     public func seekToEnd() { sd_journal_seek_tail(journal) }
 
+    /// Steps to the first record; false where there is none that may be read.
+    public func first() -> Bool {
+        seekToStart()
+        return next()
+    }
+
     /// Steps to the next record; false where there is none yet.
     public func next() -> Bool { sd_journal_next(journal) > 0 }
 

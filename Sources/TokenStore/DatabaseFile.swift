@@ -139,32 +139,21 @@ public final class DatabaseFile {
             guard problems.isEmpty else { return (problems, 0, 0) }
             try texts("PRAGMA foreign_key_check").forEach { problems.append("a row of \($0) refers to none") }
             var verifier = ChainVerifier()
-            var made: [Pair: Fingerprint] = [:]
+            var told = AuditTold()
             try forEachAuditEntry { entry in
                 verifier.follow(entry)
-                switch entry {
-                case .record(let record):
-                    guard let project = record.project, let fingerprint = record.fingerprint else { return }
-                    made[Pair(id: record.registrationID, project: project)] = fingerprint
-                // A backup holds older tokens than the records that were kept over its restoring.
-                case .mark(let mark): if mark.reason == .restored { made = [:] }
-                }
+                if let problem = told.follow(entry) { problems.append("the audit: \(problem)") }
             }
-            let tokens = try checkTokens(made, &problems)
+            let tokens = try checkTokens(told, &problems)
             problems += verifier.problems.map { "the audit: \($0)" }
             return (problems, verifier.rows, tokens)
         }
     }
 
-    private struct Pair: Hashable {
-        let id: RegistrationID
-        let project: ProjectCode
-    }
-
-    /// Whether each token's row can be loaded as the index loads it, and holds the token that the audit says was made
-    /// last.
-    private func checkTokens(_ made: [Pair: Fingerprint], _ problems: inout [String]) throws -> Int64 {
+    /// Whether each token's row can be loaded as the index loads it, and is as the audit says.
+    private func checkTokens(_ told: AuditTold, _ problems: inout [String]) throws -> Int64 {
         let moment = Moment(wall: Instant(milliseconds: 0), bootMilliseconds: 0)
+        var told = told
         var count: Int64 = 0
         var seen = Set<TokenDigest>()
         let query = try RawStatement(
@@ -176,16 +165,17 @@ public final class DatabaseFile {
             count += 1
             guard let digest = TokenDigest(bytes: row.bytes(1)),
                 let previous = AuditBlobs.previous(row.bytes(2), asOf: moment),
-                ApplicationName(stored: row.bytes(3)) != nil, let project = ProjectCode(bytes: row.bytes(4)),
+                let name = ApplicationName(stored: row.bytes(3)), let project = ProjectCode(bytes: row.bytes(4)),
                 let id = AuditBlobs.registrationID(row.bytes(5))
-            else { return problems.append("row \(row.integer(0)) of token breaks a rule of the index") }
+            else { return problems.append("row \(row.integer(0)) of token is malformed") }
             for digest in [digest] + previous.map(\.digest) where !seen.insert(digest).inserted {
                 problems.append("row \(row.integer(0)) of token holds a token that another row holds too")
             }
-            if let fingerprint = made[Pair(id: id, project: project)], fingerprint != digest.fingerprint {
-                problems.append("row \(row.integer(0)) of token holds another token than the audit says was made")
-            }
+            problems += told.check(
+                id, name, project, [digest.fingerprint] + previous.map(\.digest.fingerprint)
+            ).map { "row \(row.integer(0)) of token \($0)" }
         }
+        problems += told.withoutRow()
         return count
     }
 

@@ -163,8 +163,20 @@ JOURNAL_EDITS = {
 def test_whatever_is_done_to_the_journal_is_named(name, lines, journal, tmp_path):
     edit, status, said = JOURNAL_EDITS[name]
     for form in (as_json, as_export):
-        done = verify(tmp_path, whole(lines), form(edit(journal)))
+        done = verify(tmp_path, whole(lines), form(edit(journal)), options=["--uid", "990"])
         assert done.returncode == status and said in done.stdout + done.stderr, done
+
+
+def test_whose_records_a_journal_holds_is_not_guessed(journal, tmp_path):
+    """Whoever writes more than the daemon, with a chain of their own, does not become the daemon."""
+    own = [{**entry, "_UID": "1000"} for entry in journal]
+    for entries in ([*journal[:2], *own], [*journal, {k: v for k, v in own[0].items() if k != "_UID"}]):
+        done = verify(tmp_path, as_json(entries))
+        assert done.returncode != 0 and "--uid" in done.stderr, done
+    assert verify(tmp_path, as_json([*journal, *own]), options=["--uid", "990"]).returncode == 0
+    # The same daemon's, of a database that was purged before.
+    assert verify(tmp_path, as_json([*journal, {**journal[0], "SCAEM_DATABASE": "cd" * 16}])).returncode == 0
+    assert verify(tmp_path, as_json([{"__REALTIME_TIMESTAMP": "1", "MESSAGE": "none of the audit"}])).returncode != 0
 
 
 def test_a_swap_in_the_journal_is_named(lines, journal, tmp_path):
@@ -404,3 +416,53 @@ def test_a_backup_does_not_replace_a_file_unless_told(daemon, tmp_path):
     assert daemon.tool("backup", copy, "--replace").returncode == 0
     assert copy.read_bytes().startswith(b"SQLite format 3\0")
     assert daemon.tool("backup", tmp_path / "none" / "copy").returncode == 1
+
+
+TAMPERED = {
+    "nothing": ("SELECT 1", None),
+    "a token of nobody's": (
+        "INSERT INTO token SELECT 900, application_id, 'z', randomblob(32), issued_at, expires_at, NULL, x'' FROM token LIMIT 1",
+        "knows nothing of",
+    ),
+    "a row taken away": ("DELETE FROM token WHERE project_code = 'q'", "has no row"),
+    "a row moved": ("UPDATE token SET project_code = 'z' WHERE project_code = 'q'", "has no row"),
+    "another owner": ("UPDATE application SET name = 'mallory' WHERE name = 'a'", "the audit says of a"),
+    "another token": ("UPDATE token SET digest = randomblob(32) WHERE project_code = 'q'", "another token than the audit"),
+    "an ended token that is back": (
+        "INSERT INTO token SELECT 900, id, 'r', :ended, 0, 253402300000000, NULL, x'' FROM application WHERE name = 'a'",
+        "the audit says was ended",
+    ),
+    "an ended token among the previous": (
+        "UPDATE token SET previous = CAST(:ended || x'00000000000000000000ffffffffffff' AS BLOB) WHERE project_code = 'q'",
+        "the audit says was ended",
+    ),
+    "records out of the middle": (
+        "INSERT INTO audit_mark SELECT 4, 3, chain, time, 'over_cap' FROM audit WHERE sequence = 4;"
+        " DELETE FROM audit WHERE sequence IN (3, 4)",
+        "taken out behind others",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_check_holds_the_tables_against_the_audit(make_daemon, name):
+    """Whoever can write to the database, and changes its tables alone, is found out."""
+    sql, said = TAMPERED[name]
+    daemon = make_daemon().start()
+    with daemon.connect() as root:
+        root.call("register", application="a", project_code="p")
+        for project in ("q", "r", "s"):
+            token = root.call("generate", application="a", project_code=project)["registration_token"]
+            if project == "r":
+                ended = hashlib.sha256(token.encode()).digest()
+        root.call("rotate", application="a", project_code="q", grace_seconds=600)
+        root.call("revoke", application="a", project_code="r")
+        root.call("register", application="b", project_code="p")
+        root.call("unregister", application="b")
+    daemon.stop()
+    with contextlib.closing(sqlite3.connect(daemon.state / "tokens.db")) as database:
+        for statement in sql.split(";"):
+            database.execute(statement, {"ended": ended} if ":ended" in statement else {})
+        database.commit()
+    done = daemon.tool("check")
+    assert done.returncode == (1 if said else 0) and (said or "") in done.stdout + done.stderr, done

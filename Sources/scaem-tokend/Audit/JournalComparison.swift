@@ -26,6 +26,8 @@ struct JournalComparison {
     private var first: Int64 = .max
     private var last: Int64 = 0
     private var foreign = 0
+    /// The first that lies behind the journal's end.
+    private var unsent: AuditRecord?
     private var matched = 0
     private var matchedOverCuts = 0
 
@@ -97,6 +99,8 @@ struct JournalComparison {
                 }
             } else if record.sequence >= first, record.sequence <= max(last, confirmed) {
                 problem(record.sequence, "record \(record.sequence) is missing in the journal")
+            } else if record.sequence > max(last, confirmed), unsent == nil {
+                unsent = record
             }
         }
     }
@@ -127,8 +131,17 @@ struct JournalComparison {
         for sequence in range { held[sequence] = nil }
     }
 
-    /// What is in the journal and not in the audit.
-    mutating func finish(firstKept: Int64) {
+    /// How long a record may take to the journal before a verification fails: a storm's lag is minutes.
+    private static let lagMillisecondsMax: Int64 = 3_600_000
+
+    /// What is in the journal and not in the audit, and what should be in the journal by `now`.
+    mutating func finish(firstKept: Int64, now: Instant?) {
+        if let unsent, let now, now.milliseconds - unsent.time.milliseconds > Self.lagMillisecondsMax {
+            problem(
+                unsent.sequence,
+                "record \(unsent.sequence), of \(unsent.time), has not reached the journal: scaem-token status says how "
+                    + "far it is fed")
+        }
         for sequence in held.keys.sorted() where sequence >= firstKept {
             problem(sequence, "record \(sequence) is in the journal and unknown to the audit")
         }

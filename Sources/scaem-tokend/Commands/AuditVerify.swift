@@ -20,7 +20,7 @@ extension AuditCommand {
         @Argument(help: "Exports of the audit or of the journal; `-` is standard input.")
         var files: [String] = []
 
-        @Option(help: "The daemon's uid in an exported journal (the one with the most records).")
+        @Option(help: "The daemon's uid in an exported journal, where records of several users are in it.")
         var uid: UInt32?
 
         @Option(help: "The journal of this namespace, where the service has LogNamespace=.")
@@ -49,19 +49,37 @@ extension AuditCommand {
 
         private func verifyThisMachine(_ report: inout VerificationReport) throws {
             let file = try DatabaseFile(stateDirectory: try options.databaseDirectory())
+            guard Journal.isPresent else {
+                report.notes.append("there is no journal here: the chain alone was verified")
+                return try followDatabase(file, nil, knownThrough: 0, &report)
+            }
+            let position = try file.reading { try file.journalPosition() }
+            var comparison = JournalComparison(uid: position?.uid, database: position?.database)
+            let matches = AuditFields.messageIDs.map { "MESSAGE_ID=\($0)" }
+            guard let reader = reader(matching: matches), let any = self.reader(matching: []), any.first() else {
+                throw CommandFailure(
+                    "no entry of the journal can be read, so it proves nothing: run as root or a member of group "
+                        + "systemd-journal, with the service's --namespace if it has one")
+            }
+            reader.seekToStart()
+            while reader.next() {
+                if let entry = JournalRecord(reader.values()) { comparison.take(entry) }
+            }
+            // The journal before the audit: what is committed meanwhile is in the audit and may be in the journal, and what was
+            // read from the journal is in the audit by now.
+            try followDatabase(file, comparison, knownThrough: position?.confirmed ?? 0, &report)
+        }
+
+        private func reader(matching matches: [String]) -> JournalReader? {
+            JournalReader(matching: matches, namespace: namespace ?? Journal.namespace)
+        }
+
+        private func followDatabase(
+            _ file: DatabaseFile, _ comparison: JournalComparison?, knownThrough confirmed: Int64,
+            _ report: inout VerificationReport
+        ) throws {
             try file.reading {
-                let position = try file.journalPosition()
-                var comparison = JournalComparison(uid: position?.uid, database: position?.database)
-                let matches = AuditFields.messageIDs.map { "MESSAGE_ID=\($0)" }
-                let reader =
-                    Journal.isPresent
-                    ? JournalReader(matching: matches, namespace: namespace ?? Journal.namespace) : nil
-                reader?.seekToStart()
-                while let reader, reader.next() {
-                    if let entry = JournalRecord(reader.values()) { comparison.take(entry) }
-                }
-                if reader == nil { report.notes.append("there is no journal here: the chain alone was verified") }
-                try report.follow(reader == nil ? nil : comparison, knownThrough: position?.confirmed ?? 0) { body in
+                try report.follow(comparison, knownThrough: confirmed, now: SystemClock().wall()) { body in
                     try file.forEachAuditEntry { body($0) }
                 }
             }
@@ -72,15 +90,26 @@ extension AuditCommand {
             var entries: [JournalRecord] = []
             for file in files where file.isJournal { try file.forEachJournalRecord { entries.append($0) } }
             let exports = files.filter { !$0.isJournal }
-            let owner = uid ?? Self.mostCommon(entries.compactMap(\.uid))
-            var comparison = JournalComparison(uid: owner, database: Self.mostCommon(entries.compactMap(\.database)))
+            let writers = Set(entries.map(\.uid))
+            guard uid != nil || writers.count <= 1 else {
+                let names = writers.map { $0.map(String.init) ?? "nobody" }.sorted().joined(separator: ", ")
+                throw CommandFailure(
+                    "the records in the journal are of several users (\(names)), and any user can write such: "
+                        + "name the daemon's with --uid")
+            }
+            let owner = uid ?? entries.first?.uid
+            let database = Self.mostCommon(entries.filter { $0.uid == owner }.compactMap(\.database))
+            var comparison = JournalComparison(uid: owner, database: database)
             for entry in entries { comparison.take(entry) }
             guard exports.isEmpty else {
-                return try report.follow(exports.count == files.count ? nil : comparison, knownThrough: 0) { body in
+                let held = exports.count == files.count ? nil : comparison
+                return try report.follow(held, knownThrough: 0, now: nil) { body in
                     for file in exports { try file.forEachEntry { body($0) } }
                 }
             }
-            report.followJournal(entries.filter { $0.uid == owner }, comparison)
+            guard !entries.isEmpty else { throw CommandFailure("no record of the audit is in what was given") }
+            let ours = entries.filter { $0.uid == owner && ($0.database == nil || $0.database == database) }
+            report.followJournal(ours, comparison)
         }
 
         private static func mostCommon<Element: Hashable>(_ elements: [Element]) -> Element? {
@@ -103,7 +132,7 @@ private struct VerificationReport {
 
     /// Follows the chain of an audit, and holds a journal against it.
     mutating func follow(
-        _ comparison: JournalComparison?, knownThrough confirmed: Int64,
+        _ comparison: JournalComparison?, knownThrough confirmed: Int64, now: Instant?,
         _ forEach: (_ body: (AuditEntry) -> Void) throws -> Void
     ) throws {
         var verifier = ChainVerifier(from: since + 1)
@@ -119,7 +148,7 @@ private struct VerificationReport {
         }
         take(verifier)
         if var comparison {
-            comparison.finish(firstKept: firstKept)
+            comparison.finish(firstKept: firstKept, now: now)
             take(comparison)
         }
     }
