@@ -141,7 +141,14 @@ final class Writer: @unchecked Sendable {
             }
             switch decision {
             case .later: return
-            case .settled(let outcome): work.outcomes.append(outcome)
+            case .settled(let outcome):
+                // As when it is introspected: who presents a token that was ended is on record.
+                if case .revokeToken(let digest) = mutation.command, case .revoked(0) = outcome {
+                    state.ended.notePresented(
+                        digest, by: mutation.caller, at: work.batch.now.wall,
+                        bootMilliseconds: work.batch.now.bootMilliseconds)
+                }
+                work.outcomes.append(outcome)
             case .change(let changes, let outcome):
                 if work.changes.isEmpty {
                     work.settledBefore = work.outcomes.count

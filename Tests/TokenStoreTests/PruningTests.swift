@@ -179,7 +179,8 @@ import TokenModel
         ended.removeLast()
         let mallory = TestLedger.caller("mallory", uid: 1_001)
         for digest in ended { test.ledger.noteInactive(digest, by: TestLedger.caller()) }
-        test.ledger.noteInactive(ended[149], by: mallory)
+        // Whether to have it verified or to end it.
+        #expect(try test.revoked(.revokeToken(ended[149]), by: mallory) == 0)
         try test.reopen()
         var found: [EndedPresentation] = []
         try DatabaseFile(path: test.ledger.databasePath).forEachPresentation { found.append($0) }
