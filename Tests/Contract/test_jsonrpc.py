@@ -135,21 +135,22 @@ def test_id_null_is_an_id_and_no_notification(root):
     assert root.exchange(PING % b"null") == b'{"jsonrpc":"2.0","id":null,"result":{}}'
 
 
-def test_a_credential_method_as_a_notification_is_not_executed_but_logged(shared, root, name):
-    application, project = name(), name("p")
-    root.send(request("register", {"application": application, "project_code": project}) + b"\n")
-    settle(root)
-    assert root.refusal("unregister", application=application)["code"] == -32001
+def test_a_credential_method_as_a_notification_is_not_executed_but_logged(daemon):
+    application, project = "a", "p"
+    with daemon.connect() as root:
+        root.send(request("register", {"application": application, "project_code": project}) + b"\n")
+        settle(root)
+        assert root.refusal("unregister", application=application)["code"] == -32001
 
-    first = root.call("register", application=application, project_code=project)
-    root.send(request("generate", {"application": application, "project_code": "other"}) + b"\n")
-    root.send(request("rotate", {"application": application, "project_code": project}) + b"\n")
-    batch = [request("rotate", {"application": application, "project_code": project})]
-    root.send(b"[" + b",".join(batch) + b"]\n")
-    settle(root)
-    rows = root.call("list", application=application)["tokens"]
-    assert [row["fingerprint"] for row in rows] == [shapes.fingerprint(first["registration_token"])]
-    assert "notification" in shared.log.read_text()
+        first = root.call("register", application=application, project_code=project)
+        root.send(request("generate", {"application": application, "project_code": "other"}) + b"\n")
+        root.send(request("rotate", {"application": application, "project_code": project}) + b"\n")
+        batch = [request("rotate", {"application": application, "project_code": project})]
+        root.send(b"[" + b",".join(batch) + b"]\n")
+        settle(root)
+        rows = root.call("list", application=application)["tokens"]
+        assert [row["fingerprint"] for row in rows] == [shapes.fingerprint(first["registration_token"])]
+    assert "notification" in daemon.log.read_text()
 
 
 def test_other_mutations_as_notifications_are_executed(root, name):
