@@ -125,7 +125,7 @@ extension Writer {
                 } catch {
                     return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
                 }
-                return statements.commit()
+                return queue.pulse.inDisk(clock) { statements.commit() }
             }
         } catch {
             return .notCommitted(.any(error))

@@ -1,4 +1,5 @@
 import Logging
+import Synchronization
 import Systemd
 import TokenServer
 import TokenStore
@@ -12,6 +13,8 @@ final class Reloading: Sendable {
     private let ledger: SQLiteLedger
     private let supervisor: Supervisor?
     private let logger: Logger
+    /// SIGHUP and the method come on different threads: the file that was read last is in force.
+    private let turn = Mutex<Void>(())
 
     init(
         options: CommonOptions, running: DaemonSettings, server: Server, ledger: SQLiteLedger,
@@ -26,7 +29,9 @@ final class Reloading: Sendable {
     }
 
     /// - Returns: what is wrong; the old configuration stays in force then.
-    func reload() -> [String] {
+    func reload() -> [String] { turn.withLock { _ in reloadInTurn() } }
+
+    private func reloadInTurn() -> [String] {
         ServiceManager.notifyReloading()
         let problems = take()
         for problem in problems {

@@ -104,7 +104,7 @@ private final class Daemon: Sendable {
         }
         logger.report(.notice, .stopping, "stopping: what was asked is still answered")
         ServiceManager.notify("STOPPING=1\nSTATUS=Answering what was asked before the stop.")
-        supervisor?.stopping(ledger)
+        supervisor?.stopping(ledger, drainSeconds: settings.server.drainSeconds)
         server.drain()
         ledger.close()
         journal.finish()

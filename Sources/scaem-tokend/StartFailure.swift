@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Logging
 import Systemd
 import TokenModel
@@ -34,11 +35,16 @@ struct StartFailure {
         .damaged, .newerSchema, .unsafeDirectory, .readOnly, .alreadyServed,
     ]
 
+    private static let pauseSeconds: UInt32 = 2
+
     /// Says it in the log, and in a sentence as the state that `systemctl status` shows.
     /// - Returns: the status to exit with.
     func report(to logger: Logger) -> ExitCode {
         for line in lines { logger.report(.critical, messageID, message, ["reason": "\(line)"]) }
         ServiceManager.notify("STATUS=\(lines.first ?? "")")
+        // Twenty quick tries use up StartLimitBurst= in seconds, and then the sockets fail, too. At this pace it is never used
+        // up: callers wait in the sockets until the disk has room.
+        if status == .failure, ServiceManager.isListening { sleep(Self.pauseSeconds) }
         return status
     }
 }

@@ -27,6 +27,9 @@ struct StatusLine {
         ServiceManager.notify("STATUS=\(text)")
     }
 
+    /// Something else was said meanwhile: the next look says all again.
+    mutating func forget() { sent = "" }
+
     private mutating func count(_ ledger: any TokenLedger, _ sequence: Int64) {
         let now = MonotonicClock.milliseconds
         if let counted {

@@ -16,11 +16,12 @@ final class Supervisor: @unchecked Sendable {
     private let monitor = Monitor()
     private var phase = Phase.starting
     private var reloadProblem: String?
+    private var reloads = 0
 
     private enum Phase {
         case starting
         case serving(Server, any TokenLedger & WatchedWriter)
-        case stopping(any WatchedWriter)
+        case stopping(any WatchedWriter, drainSeconds: Int64)
         /// Nothing more is said: the last word is somebody else's.
         case over
     }
@@ -29,6 +30,8 @@ final class Supervisor: @unchecked Sendable {
     /// million tokens load in a second; a long write-ahead log on a slow disk may take minutes.
     static let longestExtensionMilliseconds: Int64 = 900_000
     private static let extensionMicroseconds = 30_000_000
+    /// What a stop takes beside the answers to its callers: units that read their refusals, and the closing of the database.
+    private static let closingMilliseconds: Int64 = 30_000
     /// No watchdog asks for more: the status is to be of use.
     private static let slowestLookMilliseconds = 5_000
 
@@ -49,13 +52,19 @@ final class Supervisor: @unchecked Sendable {
     func over() { enter(.over) }
 
     /// What was asked is still answered.
-    func stopping(_ ledger: any WatchedWriter) { enter(.stopping(ledger)) }
+    func stopping(_ ledger: any WatchedWriter, drainSeconds: Int64) {
+        enter(.stopping(ledger, drainSeconds: drainSeconds))
+    }
 
     /// What was wrong with the configuration at the last reload; nil where nothing was.
     func reloaded(problem: String?) {
-        monitor.locked { reloadProblem = problem }
         // At once, so that it is there when `systemctl reload` returns; the next look adds the counts.
         ServiceManager.notify("STATUS=\(problem.map(StatusLine.kept(because:)) ?? "The configuration was read again.")")
+        monitor.locked {
+            reloadProblem = problem
+            reloads += 1
+            monitor.wake()
+        }
     }
 
     private func enter(_ phase: Phase) {
@@ -72,8 +81,13 @@ final class Supervisor: @unchecked Sendable {
         var status = StatusLine()
         var begun = MonotonicClock.milliseconds
         var isServing = false
+        var reloadsShown = 0
         while true {
-            let (phase, problem) = monitor.locked { (self.phase, reloadProblem) }
+            let (phase, problem, reloads) = monitor.locked { (self.phase, reloadProblem, self.reloads) }
+            if reloads != reloadsShown {
+                reloadsShown = reloads
+                status.forget()
+            }
             switch phase {
             case .over: break
             case .starting:
@@ -86,10 +100,15 @@ final class Supervisor: @unchecked Sendable {
                 server.watchedLoops.forEach { $0.ask() }
                 ledger.askWriter()
                 status.show(server, ledger, verdict, reloadProblem: problem)
-            case .stopping(let ledger):
+            case .stopping(let ledger, let drainSeconds):
                 if isServing { begun = MonotonicClock.milliseconds }
                 isServing = false
-                if ledger.writerState().inDiskMilliseconds ?? 0 < WatchdogRule.slowDiskMilliseconds {
+                // No more for what stands still elsewhere: then TimeoutStopSec= ends it.
+                let disk = ledger.writerState().inDiskMilliseconds
+                let allowed = drainSeconds * 1_000 + Self.closingMilliseconds
+                if disk.map({ $0 < WatchdogRule.slowDiskMilliseconds })
+                    ?? (MonotonicClock.milliseconds - begun < allowed)
+                {
                     askForTime(since: begun, "Answering what was asked before the stop")
                 }
             }

@@ -102,7 +102,7 @@ def check_the_exit_does_not_wait_for_a_frozen_journald():
         eventually(lambda: not os.path.exists(f"/proc/{daemon}"), 20, "the exit")
     finally:
         os.kill(pid, signal.SIGCONT)
-    eventually(lambda: status()["sequence"] == 5006, 20, "the next start")
+    eventually(lambda: status()["sequence"] == 5006, 150, "the next start")
     eventually(caught_up, 90, "the journal")
     assert sorted(set(sequences())) == list(range(1, 5007))
 
@@ -113,7 +113,7 @@ def check_killed_in_the_middle_it_catches_up():
         lines = [request("rotate", {"project_code": "P"}, n) for n in range(2000)]
         connection.pump(b"\n".join(lines) + b"\n", len(lines))
     os.kill(daemon, signal.SIGKILL)
-    eventually(lambda: prop("scaem-tokend.service", "MainPID") not in ("0", str(daemon)), 20, "the next start")
+    eventually(lambda: prop("scaem-tokend.service", "MainPID") not in ("0", str(daemon)), 150, "the next start")
     assert status()["sequence"] == 7006
     eventually(caught_up, 90, "the journal")
     assert sorted(set(sequences())) == list(range(1, 7007))

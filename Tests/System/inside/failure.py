@@ -86,7 +86,7 @@ def check_a_crash_is_started_again_and_nobody_is_refused():
     for _ in range(3):
         pid = prop(SERVICE, "MainPID")
         run("systemctl", "kill", "--kill-whom=main", "-s", "SEGV", SERVICE)
-        eventually(lambda: prop(SERVICE, "MainPID") not in ("0", pid), 30, "the next start")
+        eventually(lambda: prop(SERVICE, "MainPID") not in ("0", pid), 150, "the next start")
         assert call("ping") == {}
 
 

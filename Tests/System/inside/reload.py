@@ -70,6 +70,7 @@ def check_what_needs_a_restart_says_so():
     assert entry["SCAEM_KEY"] == "server.event_loops" and entry["PRIORITY"] == "4"
     assert lifetime() == 600, "the rest of the file is in force"
     assert "config.toml" not in status_text(), status_text()
+    eventually(lambda: status_text().startswith("Serving "), 20, "the counts again")
 
 
 def check_systemctl_waits_until_it_is_in_force():

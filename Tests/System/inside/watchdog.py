@@ -28,7 +28,7 @@ def ended_by_the_watchdog(part, switch):
     timeouts = len(watchdog_messages())
     with switched(switch):
         eventually(lambda: len(watchdog_messages()) > timeouts, 30, f"the watchdog's end of a stuck {part}")
-    eventually(lambda: state() == "active" and main_pid() not in (0, before), 30, "the next start")
+    eventually(lambda: state() == "active" and main_pid() not in (0, before), 150, "the next start")
     assert call("ping") == {}
     assert records("partStuck", f"SCAEM_PART={part}"), "the journal does not name the part"
     assert any("code=killed, status=6/ABRT" in text or "code=dumped, status=6/ABRT" in text
@@ -103,7 +103,7 @@ def check_a_disk_that_is_slow_beyond_the_bound_is_a_stuck_writer():
         with switched("later"):
             eventually(lambda: len(watchdog_messages()) > timeouts, 30, "the watchdog's end")
     rotating.join(60)
-    eventually(lambda: state() == "active" and main_pid() not in (0, pid), 30, "the next start")
+    eventually(lambda: state() == "active" and main_pid() not in (0, pid), 150, "the next start")
     assert call("ping") == {}
     assert len(records("partStuck", "SCAEM_PART=writer")) == 2
 
