@@ -129,6 +129,8 @@ extension EventLoop {
             return .done
         }
         guard let method = request.method else { return .done }
+        // What is not answered needs no room.
+        let room = request.id == nil ? Wire.maxAnswerBytes : room
         // What was asked is still done, but nothing is read for a caller who has hung up.
         if connection.isDeaf, !MethodRow.table[method.rawValue].work.changesSomething { return .done }
         if method.returnsCredentials, request.id == nil {

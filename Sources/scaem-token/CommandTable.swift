@@ -45,7 +45,7 @@ enum Option: CaseIterable {
         case .version: "say which version this is"
         case .application: "which application; else the caller's own"
         case .ttl: "how long the token lives: 90s, 15m, 12h, 60d"
-        case .grace: "how long the token that is replaced stays good: 90s, 15m, 12h; else not at all"
+        case .grace: "how long the token that is replaced stays good: 90s, 15m, 12h; else as configured"
         case .output: "write the token alone, 72 bytes without a line end, to FILE (mode 0600); print the rest"
         case .tokenFile: "end the one token that is in FILE, - for standard input"
         case .project: "of this project only"

@@ -15,10 +15,19 @@ import TokenRPC
 @main
 enum ScaemToken {
     static func main() {
+        occupyStandardDescriptors()
         // A limit on file sizes is to be an error of write(2), not the end of the process with a file left behind.
         // SIGPIPE stays as it was inherited: who closes the pipe behind standard output wants no more.
         signal(SIGXFSZ, SIG_IGN)
         exit(run(arguments: processArguments()).rawValue)
+    }
+
+    /// Where the caller has closed one of the three, the token's file or the socket would get its number, and what is meant for
+    /// people would go there. Opened the wrong way round, so that to use it is an error, as it would be of a closed one.
+    private static func occupyStandardDescriptors() {
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) == -1 {
+            _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
+        }
     }
 
     /// Runs one command; whatever goes wrong is one line on standard error.

@@ -190,6 +190,19 @@ def test_a_token_that_is_in_its_file_is_delivered(binary, folder):
     assert (folder / "token").read_bytes().strip() == b"api_key|T"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_get_nothing_of_ours(binary, folder, closed):
+    """Their numbers would be given to the token's file and the socket."""
+    credentials = {"registration_id": "dfa45616-e9f9-45be-881e-a1ed8ae70224", "registration_token": "api_key|T",
+                   "token_expiration": "2025-05-24T18:18:22.265Z", "token_type": "Bearer"}  # fmt: skip
+    with FakeDaemon(result(credentials), result(credentials)) as daemon:
+        command = f'"{binary}" --socket "{daemon.path}" rotate P --output token {closed}'
+        done = subprocess.run(["sh", "-c", command], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert done.returncode == 0 and (folder / "token").read_bytes() == b"api_key|T"
+        done = subprocess.run(["sh", "-c", f'"{binary}" --socket "{daemon.path}" rotate P >&-'], cwd=folder)
+        assert done.returncode == 73
+
+
 def test_a_reader_that_has_left_ends_it_quietly(binary):
     with FakeDaemon(result({})) as daemon:
         reading, writing = os.pipe()

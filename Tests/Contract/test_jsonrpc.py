@@ -352,6 +352,20 @@ def test_an_unknown_method(root, method):
 # An answer line is at most 1 MiB.
 
 
+def test_a_notification_in_a_full_batch_is_executed(root, name):
+    """It needs no room in the answer."""
+    application = name("long-") + "-" + "x" * 100
+    root.call("register", application=application, project_code="p" * 128)
+    fill = [request("generate", {"application": application, "project_code": f"{n:0>128}"}, n) for n in range(119)]
+    root.pump(b"\n".join(fill) + b"\n", len(fill))
+    entries = [request("list", {"application": application, "limit": 1000}, index) for index in range(40)]
+    entries.append(request("revoke", {"application": application, "project_code": "p" * 128}))
+    answers = parse(root.exchange(b"[" + b",".join(entries) + b"]"))
+    assert answers[-1]["error"]["code"] == -32006, "it was not full"
+    left = {row["project_code"] for row in root.call("list", application=application, limit=1000)["tokens"]}
+    assert len(left) == len(fill) and "p" * 128 not in left
+
+
 def test_entries_of_a_batch_past_one_mebibyte_are_busy_and_did_nothing(root, name):
     long = name("long-") + "-" + "x" * 100
     root.call("register", application=long, project_code="p" * 128)

@@ -98,7 +98,7 @@ extension Caller {
     /// Who may not act on an application gets the same refusal whether it exists or not.
     /// - Throws: `MethodFailure` permission denied.
     func application(_ named: ApplicationName?) throws -> ApplicationName {
-        guard isAdministrator || principal.mayOwn else { throw MethodFailure.mayOwnNothing }
+        guard principal.mayOwn || (isAdministrator && named != nil) else { throw MethodFailure.mayOwnNothing }
         guard let application = named ?? principal.application else { throw MethodFailure.mayOwnNothing }
         guard isAdministrator || application.isOwned(by: principal) else { throw MethodFailure.notYours }
         return application
