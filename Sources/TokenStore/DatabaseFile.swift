@@ -138,6 +138,9 @@ public final class DatabaseFile {
             // Rows of a file that is broken may send a reader anywhere.
             guard problems.isEmpty else { return (problems, 0, 0) }
             try texts("PRAGMA foreign_key_check").forEach { problems.append("a row of \($0) refers to none") }
+            try texts("SELECT CAST(sequence AS TEXT) FROM audit WHERE outcome <> 'success'").forEach {
+                problems.append("the audit: record \($0) says another outcome than success, which alone is recorded")
+            }
             var verifier = ChainVerifier()
             var told = AuditTold()
             try forEachAuditEntry { entry in

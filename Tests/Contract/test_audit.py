@@ -101,6 +101,26 @@ def test_whatever_is_done_to_a_record_is_named(name, lines, tmp_path):
     assert re.search(rf"\b{expected}\b", done.stderr), done.stderr
 
 
+KINDS = ["registered", "generated", "rotated", "revoked", "unregistered"]
+
+
+def told(row):
+    """What people and filters read of a record."""
+    who, application = row["principal"], row["application"]
+    project = f" for project {row['project_code']}" if row["project_code"] else ""
+    made = f": token {row['fingerprint']}" if row["fingerprint"] else ""
+    ended = f"; {len(row['ended'])} ended" if row["ended"] else ""
+    what = {
+        "registered": f"registered {application}{project}{made}", "generated": f"generated a token of {application}{project}{made}",
+        "rotated": f"rotated the token of {application}{project}{made}", "revoked": f"revoked tokens of {application}{project}",
+        "unregistered": f"unregistered {application}",
+    }[row["event"]]  # fmt: skip
+    return {
+        "MESSAGE": f"{who} {what}{ended}", "PRIORITY": "5" if row["event"] in ("revoked", "unregistered") else "6",
+        "MESSAGE_ID": f"6c0f8b1e3f0a4d55b1a0d7e2c4a9f10{KINDS.index(row['event']) + 1}",
+    }  # fmt: skip
+
+
 def journal_entry(row, **more):
     """As the daemon writes it and `journalctl -o json` shows it."""
     fields = {
@@ -114,7 +134,7 @@ def journal_entry(row, **more):
         "SCAEM_ENDED_FINGERPRINTS": " ".join(row["ended"]) or None,
         "SCAEM_LAPSED_FINGERPRINTS": " ".join(row["lapsed"]) or None,
         "SCAEM_SHORTENED": " ".join(f"{s['fingerprint']}={s['token_expiration']}" for s in row["shortened"]) or None,
-        "SCAEM_CHAIN": row["chain"], "MESSAGE": "anything",
+        "SCAEM_CHAIN": row["chain"], "SCAEM_OUTCOME": "success", **told(row),
     }  # fmt: skip
     return {key: value for key, value in {**fields, **more}.items() if value is not None}
 
@@ -150,6 +170,10 @@ FORGED = {"__REALTIME_TIMESTAMP": "1", "_UID": "1000", "SCAEM_SEQUENCE": "5", "S
 JOURNAL_EDITS = {
     "deleted": (lambda j: j[:4] + j[5:], 1, "5 is missing"),
     "changed": (lambda j: j[:4] + [{**j[4], "SCAEM_PRINCIPAL": "mallory"}] + j[5:], 1, "5 was changed"),
+    **{
+        field: (lambda j, field=field: j[:4] + [{**j[4], field: "x"}] + j[5:], 1, "5 was changed")
+        for field in ("MESSAGE", "MESSAGE_ID", "PRIORITY", "SCAEM_OUTCOME")
+    },
     "unknown": (lambda j: j + [{**j[-1], "SCAEM_SEQUENCE": "11"}], 1, "11 is in the journal and unknown"),
     "differing": (lambda j: j + [{**j[4], "SCAEM_PEER_UID": "7"}], 1, "5 is in the journal twice"),
     "malformed": (lambda j: j[:4] + [{**j[4], "SCAEM_CHAIN": "0"}] + j[5:], 1, "5 was changed"),
@@ -464,5 +488,14 @@ def test_check_holds_the_tables_against_the_audit(make_daemon, name):
         for statement in sql.split(";"):
             database.execute(statement, {"ended": ended} if ":ended" in statement else {})
         database.commit()
-    done = daemon.tool("check")
-    assert done.returncode == (1 if said else 0) and (said or "") in done.stdout + done.stderr, done
+    commands = [["check"], *([["audit", "verify"]] if said in (None, "taken out behind others") else [])]
+    for command in commands:
+        done = daemon.tool(*command)
+        assert done.returncode == (1 if said else 0) and (said or "") in done.stdout + done.stderr, (command, done)
+
+
+def test_an_outcome_that_is_none_is_named(lines, journal, tmp_path):
+    assert verify(tmp_path, whole(lines).replace('"outcome":"success"', '"outcome":"refused"', 1)).returncode != 0
+    cut = [{**entry, "SCAEM_ENDED_FINGERPRINTS": None} for entry in journal[:1]]
+    done = verify(tmp_path, as_json(cut))
+    assert done.returncode != 0 and "--all" in done.stderr, done

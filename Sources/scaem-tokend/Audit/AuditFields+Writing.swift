@@ -85,6 +85,13 @@ extension AuditFields {
         return fields
     }
 
+    /// Whether an entry says of a record what the daemon says: these fields are read by people and filters and are no part of
+    /// the chain, so they are compared with what they were made from. They are a format, like the chain: never changed.
+    static func isTold(_ record: AuditRecord, by fields: [String: String]) -> Bool {
+        fields["MESSAGE"] == sentence(record) && fields["MESSAGE_ID"] == messageID(record.event)
+            && fields["PRIORITY"] == priority(record.event) && fields["SCAEM_OUTCOME"] == "success"
+    }
+
     static let anyFingerprintField = "SCAEM_ANY_FINGERPRINT"
 
     /// What is known of a caller's process.

@@ -28,7 +28,7 @@ struct AuditFile {
         }
         let first = data.prefix { $0 != UInt8(ascii: "\n") }
         if first.first == UInt8(ascii: "{") {
-            kind = (try? JournalExport.fields(json: first)) != nil ? .journalLines : .export
+            kind = JournalExport.isEntry(json: first) ? .journalLines : .export
         } else {
             kind = data.isEmpty ? .export : .journalExport
         }
@@ -56,9 +56,11 @@ struct AuditFile {
         }
         guard kind == .journalLines else { return try JournalExport.read(data, path, take) }
         for (number, line) in data.split(separator: UInt8(ascii: "\n")).enumerated() {
-            guard let fields = try? JournalExport.fields(json: line) else {
-                throw CommandFailure("\(path): line \(number + 1) is no record of a journal")
+            let fields: [String: String]?
+            do { fields = try JournalExport.fields(json: line) } catch {
+                throw CommandFailure("\(path): line \(number + 1) is no record of a journal: \(error)")
             }
+            guard let fields else { throw CommandFailure("\(path): line \(number + 1) is no record of a journal") }
             try take(fields)
         }
     }
@@ -81,7 +83,8 @@ struct JournalRecord {
         mark = AuditFields.mark(fields)
         guard fields["SCAEM_SEQUENCE"] != nil || mark != nil else { return nil }
         sequence = fields["SCAEM_SEQUENCE"].flatMap { Int64($0) }
-        record = mark == nil ? AuditFields.record(fields) : nil
+        record =
+            mark == nil ? AuditFields.record(fields).flatMap { AuditFields.isTold($0, by: fields) ? $0 : nil } : nil
         uid = fields["_UID"].flatMap { UInt32($0) }
         database = fields[AuditFields.databaseField]
     }

@@ -94,7 +94,7 @@ enum AuditLine {
 
         let sequence, first, last: Int64?
         let time, event: String
-        let registration_id, application, project_code, principal, fingerprint, chain: String?
+        let outcome, registration_id, application, project_code, principal, fingerprint, chain: String?
         let unit, invocation_id, comm: String?
         let uid, gid: UInt32?
         let pid: Int32?
@@ -102,7 +102,8 @@ enum AuditLine {
         let shortened: [Shortened]?
 
         func record(sequence: Int64, time: Instant) -> AuditRecord? {
-            guard let event = AuditEvent(rawValue: event), let principal, let uid, let gid, let pid,
+            guard outcome == "success", let event = AuditEvent(rawValue: event), let principal, let uid, let gid,
+                let pid,
                 let id = registration_id.flatMap({ RegistrationID(text: $0) }),
                 let application = application.flatMap({ ApplicationName(recorded: $0) }),
                 let chain = chain.flatMap({ TokenDigest(hex: $0) }), sequence > 0

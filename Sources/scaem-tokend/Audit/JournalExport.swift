@@ -2,12 +2,24 @@ import Foundation
 
 /// journald's formats for files: JSON lines, and the Journal Export Format (systemd.io/JOURNAL_EXPORT_FORMATS).
 enum JournalExport {
+    /// Whether a JSON line is an entry of a journal.
+    static func isEntry(json line: Data) -> Bool {
+        (try? JSONSerialization.jsonObject(with: line) as? [String: Any]).map(isEntry) ?? false
+    }
+
+    private static func isEntry(_ object: [String: Any]) -> Bool {
+        object["__CURSOR"] != nil || object["__REALTIME_TIMESTAMP"] != nil
+    }
+
     /// The fields of a JSON line; nil where it is none of a journal. Of a field that stands twice the first counts.
     static func fields(json line: Data) throws -> [String: String]? {
         guard let object = try? JSONSerialization.jsonObject(with: line) as? [String: Any] else {
             throw CommandFailure("no JSON object")
         }
-        guard object["__CURSOR"] != nil || object["__REALTIME_TIMESTAMP"] != nil else { return nil }
+        guard isEntry(object) else { return nil }
+        if let cut = object.first(where: { $0.key.hasPrefix("SCAEM_") && $0.value is NSNull }) {
+            throw CommandFailure("\(cut.key) was too long for journalctl: export with --all, or -o export")
+        }
         return object.compactMapValues { value in
             switch value {
             case let text as String: text

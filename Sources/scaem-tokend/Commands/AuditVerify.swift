@@ -79,7 +79,8 @@ extension AuditCommand {
             _ report: inout VerificationReport
         ) throws {
             try file.reading {
-                try report.follow(comparison, knownThrough: confirmed, now: SystemClock().wall()) { body in
+                let now = SystemClock().wall()
+                try report.follow(comparison, knownThrough: confirmed, now: now, isOneAudit: true) { body in
                     try file.forEachAuditEntry { body($0) }
                 }
             }
@@ -103,7 +104,8 @@ extension AuditCommand {
             for entry in entries { comparison.take(entry) }
             guard exports.isEmpty else {
                 let held = exports.count == files.count ? nil : comparison
-                return try report.follow(held, knownThrough: 0, now: nil) { body in
+                let isOne = exports.count == 1
+                return try report.follow(held, knownThrough: 0, now: nil, isOneAudit: isOne) { body in
                     for file in exports { try file.forEachEntry { body($0) } }
                 }
             }
@@ -131,8 +133,9 @@ private struct VerificationReport {
     init(since: Int64) { self.since = since }
 
     /// Follows the chain of an audit, and holds a journal against it.
+    /// - Parameter isOneAudit: what is followed is one database's, not exports of several times.
     mutating func follow(
-        _ comparison: JournalComparison?, knownThrough confirmed: Int64, now: Instant?,
+        _ comparison: JournalComparison?, knownThrough confirmed: Int64, now: Instant?, isOneAudit: Bool,
         _ forEach: (_ body: (AuditEntry) -> Void) throws -> Void
     ) throws {
         var verifier = ChainVerifier(from: since + 1)
@@ -142,6 +145,10 @@ private struct VerificationReport {
             if case .record(let record) = entry, record.sequence < firstKept {
                 firstKept = record.sequence
                 notes.append("the audit begins with record \(record.sequence), of \(record.time)")
+            }
+            // Rows go from the oldest on; a restore alone leaves numbers out behind what is kept.
+            if isOneAudit, case .mark(let mark) = entry, mark.reason != .restored, firstKept < .max {
+                problems.append("records \(mark.first) to \(mark.last) were taken out behind others that are kept")
             }
             verifier.follow(entry)
             comparison?.compare(entry, knownThrough: confirmed)

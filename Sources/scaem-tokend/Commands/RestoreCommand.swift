@@ -33,7 +33,7 @@ struct RestoreCommand: ParsableCommand {
         umask(0o077)
         do {
             let directory = try options.databaseDirectory()
-            let backup = try DatabaseFile(path: file)
+            let backup = try openBackup()
             let since = try sinceFrom.isEmpty ? nil : readSince(backup, writtenBy: uid ?? owner(of: directory))
             try becomeOwner(of: directory)
             let restore = try Restore(
@@ -41,6 +41,12 @@ struct RestoreCommand: ParsableCommand {
             report(try restore.run(now: SystemClock().wall()))
         } catch {
             throw ExitCode.report(error)
+        }
+    }
+
+    private func openBackup() throws -> DatabaseFile {
+        do { return try DatabaseFile(path: file) } catch let error as StoreError where error.code == .damaged {
+            throw CommandFailure("\(file) is no whole backup of a database, and nothing was changed: \(error)")
         }
     }
 
