@@ -48,6 +48,7 @@ public struct TokenDigest: Hashable, Sendable, BitwiseCopyable {
     }
 
     /// Lends the 32 bytes.
+    @inlinable
     public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
         let ordered = (words.0.bigEndian, words.1.bigEndian, words.2.bigEndian, words.3.bigEndian)
         return try withUnsafeBytes(of: ordered, body)

@@ -1,12 +1,17 @@
 /// What waits, of several uids: each has its turn after the others', so that nobody waits behind all that one of them asked
 /// for. Of one uid the oldest comes first.
 package struct FairQueue<Element> {
-    private struct Line {
-        var elements: [Element] = []
-        var first = 0
+    @usableFromInline
+    struct Line {
+        @usableFromInline var elements: [Element] = []
+        @usableFromInline var first = 0
 
-        var count: Int { elements.count - first }
+        @inlinable
+        init() {}
 
+        @inlinable var count: Int { elements.count - first }
+
+        @inlinable
         mutating func take() -> Element {
             defer {
                 first += 1
@@ -19,6 +24,7 @@ package struct FairQueue<Element> {
             return elements[first]
         }
 
+        @inlinable
         mutating func giveBack(_ element: Element) {
             if first > 0 {
                 first -= 1
@@ -30,21 +36,25 @@ package struct FairQueue<Element> {
     }
 
     /// How many wait.
-    package private(set) var count = 0
-    private var lines: [UInt32: Line] = [:]
+    @usableFromInline package internal(set) var count = 0
+    @usableFromInline var lines: [UInt32: Line] = [:]
     /// The uids that have something here, who is next first.
-    private var turns: [UInt32] = []
+    @usableFromInline var turns: [UInt32] = []
 
     /// An empty one.
+    @inlinable
     package init() {}
 
     /// Of how many uids.
+    @inlinable
     package var uids: Int { turns.count }
 
     /// How many of one uid wait.
+    @inlinable
     package func count(of uid: UInt32) -> Int { lines[uid]?.count ?? 0 }
 
     /// Puts one behind those of its uid.
+    @inlinable
     package mutating func append(_ element: Element, of uid: UInt32) {
         count += 1
         if lines[uid] == nil { turns.append(uid) }
@@ -52,6 +62,7 @@ package struct FairQueue<Element> {
     }
 
     /// Gives back what was taken last of its uid, so that it is the next of it.
+    @inlinable
     package mutating func giveBack(_ element: Element, of uid: UInt32) {
         count += 1
         if lines[uid] == nil { turns.append(uid) }
@@ -59,6 +70,7 @@ package struct FairQueue<Element> {
     }
 
     /// Takes what is next, or nil.
+    @inlinable
     package mutating func take() -> Element? {
         // As many uids as there are users who ask at the same moment: to move the rest up is cheap.
         guard let uid = turns.first, let element = lines[uid]?.take() else { return nil }
@@ -69,6 +81,7 @@ package struct FairQueue<Element> {
     }
 
     /// Takes at most `limit`, by turns, and of no uid more than `each`.
+    @inlinable
     package mutating func take(_ limit: Int, each: Int) -> [Element] {
         var taken: [Element] = []
         taken.reserveCapacity(min(limit, count))

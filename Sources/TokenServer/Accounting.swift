@@ -1,4 +1,5 @@
 import Synchronization
+import TokenModel
 
 /// What each uid has of what is scarce; those that are recycled or delegated have it together, as one account
 /// (`PeerCredentials.account`). Charged once, where it is created, and released in one place: a connection is charged at

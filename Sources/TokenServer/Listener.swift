@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Logging
 import Systemd
+import TokenModel
 import TokenRPC
 
 /// Accepts connections of one listening socket, charges them to their uid, and gives them to a loop.

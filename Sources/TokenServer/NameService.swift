@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Synchronization
+import TokenModel
 
 /// Where names of users and groups come from: NSS, or a test's own.
 public protocol UserDirectory: Sendable {
@@ -140,15 +141,5 @@ final class NameService: Sendable {
         } catch {
             return nil
         }
-    }
-}
-
-/// CLOCK_MONOTONIC, for what is measured within a run.
-public enum MonotonicClock {
-    /// Since some moment before the process began.
-    public static var milliseconds: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
     }
 }

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Logging
 import Systemd
+import TokenModel
 import TokenServer
 
 /// Hands records to journald on a thread of its own, through a bounded ring: a journald that stands still blocks nobody

@@ -1,11 +1,10 @@
-import CLinux
-import Glibc
+public import Glibc
 
 /// A lock and what its holders wait for, with waits that the wall clock does not lengthen.
 public final class Monitor: @unchecked Sendable {
     // @unchecked: mutex and condition are made for many threads, and neither moves.
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    @usableFromInline let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    @usableFromInline let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
     /// An open lock.
     public init() {
@@ -25,6 +24,7 @@ public final class Monitor: @unchecked Sendable {
     }
 
     /// Runs `body` with the lock held.
+    @inlinable
     public func locked<Result>(_ body: () throws -> Result) rethrows -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
@@ -43,5 +43,15 @@ public final class Monitor: @unchecked Sendable {
         var deadline = timespec(
             tv_sec: Int(milliseconds / 1_000), tv_nsec: Int(milliseconds % 1_000) * 1_000_000)
         return pthread_cond_timedwait(changed, mutex, &deadline) != ETIMEDOUT
+    }
+}
+
+/// CLOCK_MONOTONIC, for what is measured within a run.
+public enum MonotonicClock {
+    /// Since some moment before the process began.
+    public static var milliseconds: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
     }
 }
