@@ -30,6 +30,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
 
         .target(name: "TokenModel", dependencies: ["COpenSSL"], swiftSettings: strict),
@@ -37,7 +38,7 @@ let package = Package(
         .target(
             name: "TokenStore",
             dependencies: [
-                "TokenModel", "CLinux", .product(name: "GRDB", package: "GRDB.swift"),
+                "TokenModel", "CLinux", "CSQLite", .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ],
             swiftSettings: strict),

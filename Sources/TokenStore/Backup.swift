@@ -20,6 +20,7 @@ public enum Backup {
         defer { close(descriptor) }
         do {
             try source.copy(into: part)
+            try syncLog(of: stateDirectory)
             let copy = try DatabaseFile(path: part)
             let found = try copy.check()
             guard found.problems.isEmpty else {
@@ -32,6 +33,18 @@ public enum Backup {
             unlink(part)
             throw StoreError.any(error)
         }
+    }
+
+    /// The copy may hold a commit whose sync the daemon has not ended: nobody shall restore what a loss of power undid.
+    private static func syncLog(of stateDirectory: String) throws {
+        let name = stateDirectory + "/tokens.db-wal"
+        let log = linux_open(name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0)
+        guard log >= 0 else {
+            if errno == ENOENT { return }
+            throw StoreError.system("\(name) cannot be opened", errno: errno)
+        }
+        defer { close(log) }
+        guard fdatasync(log) == 0 else { throw StoreError.system("\(name) cannot be synced", errno: errno) }
     }
 
     /// link(2), unlike rename(2), does not take the place of a file that has come meanwhile.

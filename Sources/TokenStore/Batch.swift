@@ -48,30 +48,27 @@ enum Decision {
     case change([PlannedChange], MutationOutcome)
     /// It ranges over rows that the open batch has changed: it opens the next one.
     case later
+    /// It is about something that the batch before has changed, whose commit is not durable yet.
+    case afterSync
 }
 
 /// A transaction in the making: decides on the index with the batch's own changes laid over it. Writes nothing.
 struct Batch {
-    private struct Key: Hashable {
-        let application: ApplicationName
-        let project: ProjectCode
-    }
-
-    let now: Moment
+    /// When those are decided that were taken last.
+    var now = Moment(wall: Instant(milliseconds: 0), bootMilliseconds: 0)
     private let index: TokenIndex
     private let tokensPerOwner: Int
     private let random: any RandomSource
-    private var applications: [ApplicationName: StoredApplication?] = [:]
-    /// Tokens that the index holds, by their slots: that is quicker than by their names.
-    private var changed: [UInt32: StoredToken?] = [:]
-    /// Those that it does not, and for which projects of an application.
-    private var added: [Key: StoredToken?] = [:]
-    private var addedProjects: [ApplicationName: [ProjectCode]] = [:]
-    private var owned: [String: Int] = [:]
+    private var overlay: Overlay
+    /// What the batch before this one has changed, while its commit is being made durable: the index does not have it yet.
+    private var before: Overlay?
 
-    init(index: TokenIndex, now: Moment, tokensPerOwner: Int, random: any RandomSource) {
+    init(
+        index: TokenIndex, after before: Batch?, expecting count: Int, tokensPerOwner: Int, random: any RandomSource
+    ) {
         self.index = index
-        self.now = now
+        overlay = Overlay(expecting: count)
+        self.before = before?.overlay
         self.tokensPerOwner = tokensPerOwner
         self.random = random
     }
@@ -79,12 +76,11 @@ struct Batch {
     /// What one change may end in a batch that others share: a millisecond of the writer's time.
     private static let tokensBesideOthers = 64
 
-    private var isEmpty: Bool { applications.isEmpty && changed.isEmpty && added.isEmpty }
-
     /// Decides one command. `place` is where the index holds what it is about, `sequence` the number that its first audit
     /// row will have.
     /// - Throws: what the source of randomness throws, or `StoreError` where the index is broken; nothing has changed.
     func decide(_ mutation: Mutation, at place: PairPlace, sequence: Int64) throws -> Decision {
+        if let before, before.concerns(mutation.command, at: place, in: index) { return .afterSync }
         do {
             switch mutation.command {
             case .register(let application, let project, let ttlSeconds):
@@ -109,7 +105,7 @@ struct Batch {
             case .revokeToken(let digest): return try revoke(digest)
             case .revoke(let application, let project):
                 return revoke(application, project, pair(application, project, place))
-            case .revokeProject(let project): return isEmpty ? try revokeAll(project) : .later
+            case .revokeProject(let project): return overlay.isEmpty ? try revokeAll(project) : .later
             case .unregister(let application): return try unregister(application, place.application)
             }
         } catch let refusal as Refusal {
@@ -121,29 +117,15 @@ struct Batch {
     func places(of mutations: ArraySlice<Mutation>) -> [PairPlace] { index.places(of: mutations) }
 
     /// Lays a change over the index: later decisions of this batch see it.
-    mutating func add(_ change: PlannedChange) {
-        switch change.registration {
-        case .stays: break
-        case .begins: applications[change.name] = .some(change.application)
-        case .ends: applications[change.name] = .some(nil)
-        }
-        for token in change.tokens {
-            if token.slot != 0 {
-                changed[token.slot] = .some(token.after)
-            } else {
-                let key = Key(application: change.name, project: token.project)
-                if added[key] == nil { addedProjects[change.name, default: []].append(token.project) }
-                added[key] = .some(token.after)
-            }
-            let difference = (token.after == nil ? 0 : 1) - (token.before == nil ? 0 : 1)
-            if difference != 0 { owned[change.name.owner, default: 0] += difference }
-        }
-    }
+    mutating func add(_ change: PlannedChange) { overlay.add(change) }
+
+    /// The batch before this one is in the index.
+    mutating func isAlone() { before = nil }
 
     // MARK: What is held
 
     /// An application and its token for a project, as the batch leaves them so far.
-    private struct Pair {
+    private struct Held {
         let application: StoredApplication?
         let token: StoredToken?
         /// Where the index holds the token; 0 for nowhere.
@@ -152,30 +134,31 @@ struct Batch {
 
     private func application(_ name: ApplicationName, at slot: UInt32) -> StoredApplication? {
         // Most batches begin and end no application: then no name is hashed for them.
-        if !applications.isEmpty, let change = applications[name] { return change }
+        if !overlay.applications.isEmpty, let change = overlay.applications[name] { return change }
         return slot == 0 ? nil : index.stored(application: slot)
     }
 
     private func token(at slot: UInt32) -> StoredToken? {
-        if let change = changed[slot] { return change }
+        if let change = overlay.token(slot) { return change }
         return index.stored(slot)
     }
 
-    private func pair(_ name: ApplicationName, _ project: ProjectCode, _ place: PairPlace) -> Pair {
+    private func pair(_ name: ApplicationName, _ project: ProjectCode, _ place: PairPlace) -> Held {
         let application = application(name, at: place.application)
         var token: StoredToken?
         if place.token != 0 {
             token = self.token(at: place.token)
-        } else if !added.isEmpty, let change = added[Key(application: name, project: project)] {
+        } else if !overlay.added.isEmpty, let change = overlay.added[Pair(application: name, project: project)] {
             token = change
         }
-        return Pair(application: application, token: token, slot: place.token)
+        return Held(application: application, token: token, slot: place.token)
     }
 
     private func quota(_ name: ApplicationName, _ caller: Caller) -> Quota {
         let owner = name.owner
         return Quota(
-            held: index.ownedTokens(owner) + owned[owner, default: 0], limit: tokensPerOwner,
+            held: index.ownedTokens(owner) + overlay.owned[owner, default: 0] + (before?.owned[owner] ?? 0),
+            limit: tokensPerOwner,
             isExempt: caller.isAdministrator)
     }
 
@@ -183,7 +166,7 @@ struct Batch {
 
     private func issued(
         _ issue: Issue, _ name: ApplicationName, _ application: StoredApplication?, _ project: ProjectCode,
-        _ held: Pair, _ registration: PlannedChange.Registration, _ sequence: Int64
+        _ held: Held, _ registration: PlannedChange.Registration, _ sequence: Int64
     ) throws -> Decision {
         guard let application else { return .settled(.refused(.notRegistered)) }  // the rules have refused before
         let secret = try TokenSecret.generate(from: random)
@@ -206,7 +189,9 @@ struct Batch {
         let slot = entry.isPrevious ? index.previous[entry.slot].pointee.token : entry.slot
         let (name, application) = try index.applicationOfToken(slot)
         let project = try index.projectOfToken(slot)
-        guard applications.isEmpty || applications[name] == nil, changed[slot] == nil else { return .later }
+        guard overlay.applications.isEmpty || overlay.applications[name] == nil, !overlay.changes(slot) else {
+            return .later
+        }
         let before = index.stored(slot)
         let (after, ended): (StoredToken?, [Fingerprint])
         switch Rules.revoke(digest, held: before.held, now: now) {
@@ -220,7 +205,7 @@ struct Batch {
         return .change([change], .revoked(ended.count))
     }
 
-    private func revoke(_ name: ApplicationName, _ project: ProjectCode, _ held: Pair) -> Decision {
+    private func revoke(_ name: ApplicationName, _ project: ProjectCode, _ held: Held) -> Decision {
         guard let application = held.application, let before = held.token else { return .settled(.revoked(0)) }
         let ended = before.held.alive(at: now)
         let change = PlannedChange(
@@ -253,12 +238,12 @@ struct Batch {
                 gone.append(.init(project: try index.projectOfToken(place), slot: place, before: before, after: nil))
             }
         }
-        for project in addedProjects[name] ?? [] {
-            guard let before = added[Key(application: name, project: project)] ?? nil else { continue }
+        for project in overlay.addedProjects[name] ?? [] {
+            guard let before = overlay.added[Pair(application: name, project: project)] ?? nil else { continue }
             gone.append(.init(project: project, slot: 0, before: before, after: nil))
         }
         // What stands before it in the batch need not wait for thousands of rows to go.
-        if gone.count > Self.tokensBesideOthers, !isEmpty { return .later }
+        if gone.count > Self.tokensBesideOthers, !overlay.isEmpty { return .later }
         let ended = gone.flatMap { $0.before?.held.alive(at: now) ?? [] }
         let change = PlannedChange(
             event: .unregistered, name: name, application: application, registration: .ends,

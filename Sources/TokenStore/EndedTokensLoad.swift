@@ -40,13 +40,16 @@ private final class EndedLoader {
         var ended: [EndedTokens.Ended] = []
         var before = Int64.max
         while ended.count < EndedTokens.tokensMax {
-            let page = try? LedgerReader.read(
-                state.pool.withLock { $0 },
-                """
-                SELECT sequence, time, ended, shortened, lapsed FROM audit
-                WHERE sequence < ? ORDER BY sequence DESC LIMIT ?
-                """,
-                [{ $0.bind($1, before) }, { $0.bind($1, Self.pageRows) }], Self.tokens)
+            let end = before
+            let page = try? state.reading { pool in
+                try LedgerReader.read(
+                    pool,
+                    """
+                    SELECT sequence, time, ended, shortened, lapsed FROM audit
+                    WHERE sequence < ? ORDER BY sequence DESC LIMIT ?
+                    """,
+                    [{ $0.bind($1, end) }, { $0.bind($1, Self.pageRows) }], Self.tokens)
+            }
             guard let page, let last = page.last else { break }
             before = last.sequence
             for record in page where record.milliseconds >= oldest {

@@ -1,7 +1,8 @@
 internal import GRDBSQLite
 internal import Glibc
 
-/// Gathers what SQLite writes to the write-ahead log and hands it on in one write before it is synced, read or measured.
+/// Gathers what SQLite writes to the write-ahead log and hands it on in one write before it is synced, read or measured;
+/// and leaves the sync of a commit to another thread, where that is asked for.
 ///
 /// SQLite writes each page of a transaction in two calls, 24 bytes and then the page: for a batch of small changes these
 /// calls are a quarter of the writer's time. Frames follow each other in the file, so one call can write them all. Nothing
@@ -17,6 +18,12 @@ struct GatheredLog {
     /// Where in the file the gathered bytes belong.
     private var start: Int64 = 0
     private var count = 0
+    /// Whether a commit's sync is to be left, and the one that was.
+    fileprivate var leavesSync = false
+    fileprivate var left: LeftSync?
+    /// Whether a sync that was left has failed. What was written before is then perhaps in the file and perhaps not, and the
+    /// kernel says of it that all is well: nothing of this log may be synced, and so copied into the database, any more.
+    fileprivate var isLost = false
 
     /// Thirty pages and no more: SQLite's own method for Unix looks at 17 bits of a length only.
     private static let roomBytes = 122_880
@@ -25,7 +32,8 @@ struct GatheredLog {
 
     /// Has a connection's log gathered from now on, until the connection is closed.
     /// - Throws: `StoreError` where the connection has no log open.
-    static func install(on connection: OpaquePointer) throws {
+    /// - Returns: the log, good for as long as the connection is open.
+    static func install(on connection: OpaquePointer) throws -> WriteAheadLog {
         var pointer: UnsafeMutableRawPointer?
         let result = sqlite3_file_control(connection, "main", SQLITE_FCNTL_JOURNAL_POINTER, &pointer)
         guard result == SQLITE_OK, let file = pointer?.assumingMemoryBound(to: sqlite3_file.self),
@@ -33,9 +41,7 @@ struct GatheredLog {
         else { throw StoreError(.invariant, "SQLite has no write-ahead log open.") }
         var methods = usual.pointee
         methods.xWrite = { file, bytes, amount, offset in GatheredLog.write(file, bytes, Int(amount), offset) }
-        methods.xSync = { file, flags in
-            GatheredLog.flushed(file) { $0.xSync(file, flags) }
-        }
+        methods.xSync = { file, flags in GatheredLog.sync(file, flags) }
         methods.xRead = { file, bytes, amount, offset in
             GatheredLog.flushed(file) { $0.xRead(file, bytes, amount, offset) }
         }
@@ -51,6 +57,7 @@ struct GatheredLog {
             to: GatheredLog(
                 methods: methods, usual: usual, room: .allocate(byteCount: roomBytes, alignment: 4_096)))
         file.pointee.pMethods = UnsafeRawPointer(log).assumingMemoryBound(to: sqlite3_io_methods.self)
+        return WriteAheadLog(log: log)
     }
 
     private static func of(_ file: File) -> UnsafeMutablePointer<GatheredLog> {
@@ -89,6 +96,20 @@ struct GatheredLog {
         return result == SQLITE_OK ? then(of(file).pointee.usual.pointee) : result
     }
 
+    /// Of a commit the sync may be left. The header of a log that starts over has to be durable before the first frame
+    /// behind it: its sync is never left.
+    private static func sync(_ file: File?, _ flags: Int32) -> Int32 {
+        guard let file else { return SQLITE_MISUSE }
+        let log = of(file)
+        guard !log.pointee.isLost else { return StoreError.failedSync }
+        let isHeader = log.pointee.start == 0
+        let result = flush(file)
+        guard result == SQLITE_OK, let sync = log.pointee.usual.pointee.xSync else { return result }
+        guard log.pointee.leavesSync, !isHeader else { return sync(file, flags) }
+        log.pointee.left = LeftSync(file: file, flags: flags, sync: sync)
+        return SQLITE_OK
+    }
+
     private static func close(_ file: File?) -> Int32 {
         guard let file else { return SQLITE_MISUSE }
         // Of a transaction that was not committed, or it would have been synced: nobody misses it.
@@ -98,5 +119,38 @@ struct GatheredLog {
         log.deallocate()
         file.pointee.pMethods = usual
         return usual.pointee.xClose(file)
+    }
+}
+
+/// The writer's log, for who commits; used by one thread at a time, while the connection is open.
+struct WriteAheadLog {
+    fileprivate let log: UnsafeMutablePointer<GatheredLog>
+
+    /// Runs a commit without its sync.
+    /// - Returns: what the commit returned, and the sync that is still to be done; nil where there was none to leave.
+    func leavingSync<Result>(_ commit: () -> Result) -> (Result, LeftSync?) {
+        log.pointee.left = nil
+        log.pointee.leavesSync = true
+        defer { log.pointee.leavesSync = false }
+        let result = commit()
+        return (result, log.pointee.left)
+    }
+
+    /// A sync that was left has failed: from here on each sync fails, until the database was opened anew.
+    func lose() { log.pointee.isLost = true }
+}
+
+/// A sync that a commit has left: until it has succeeded, the commit may be gone after a loss of power.
+struct LeftSync: @unchecked Sendable {
+    // @unchecked: SQLite's method for Unix reads nothing of the file but its descriptor, which stays while it is open.
+    fileprivate let file: UnsafeMutablePointer<sqlite3_file>
+    fileprivate let flags: Int32
+    fileprivate let sync: @convention(c) (UnsafeMutablePointer<sqlite3_file>?, Int32) -> Int32
+
+    /// Any thread, while the connection is open; others may write to the log meanwhile.
+    /// - Returns: SQLite's result code, and the operating system's where that is an error.
+    func run() -> (result: Int32, errno: Int32) {
+        let result = sync(file, flags)
+        return (result, result == SQLITE_OK ? 0 : errno)
     }
 }

@@ -13,8 +13,8 @@ final class LedgerState: @unchecked Sendable {
     let pool: Mutex<DatabasePool?>
     /// The sentence that callers get while the disk refuses.
     let problem = Mutex<String?>(nil)
-    /// The last committed sequence number.
-    let sequence: Atomic<Int64>
+    /// What is committed, and what of it readers may tell.
+    let gate: CommitGate
     let tokensPerOwner: Atomic<Int>
     let ended = EndedTokens()
     /// How far the journal has come, as who feeds it says; nil while nobody does.
@@ -23,8 +23,14 @@ final class LedgerState: @unchecked Sendable {
     init(index: TokenIndex, pool: DatabasePool, sequence: Int64, tokensPerOwner: Int) {
         self.index = index
         self.pool = Mutex(pool)
-        self.sequence = Atomic(sequence)
+        gate = CommitGate(sequence: sequence)
         self.tokensPerOwner = Atomic(tokensPerOwner)
+    }
+
+    /// Reads from the database what may be told, which is what is durable.
+    /// - Throws: what `read` throws, or `LedgerReadError`.
+    func reading<Result>(_ read: (DatabasePool?) throws -> Result) throws -> Result {
+        try gate.reading { try read(pool.withLock { $0 }) }
     }
 
     /// Lends the index with the lock held: keep it short, the event loops wait for it.

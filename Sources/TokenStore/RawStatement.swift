@@ -2,10 +2,16 @@ internal import GRDBSQLite
 internal import TokenModel
 
 /// One of SQLite's prepared statements, used again and again by one thread. GRDB's own would do the same at a fifth
-/// less speed. Bound values are copied by SQLite.
+/// less speed. Bound values are copied into a room of the statement's own: SQLite would ask for memory for each of them.
 final class RawStatement {
     private let connection: OpaquePointer
     private let statement: OpaquePointer
+    private let room = UnsafeMutableRawPointer.allocate(byteCount: roomBytes, alignment: 8)
+    private var used = 0
+
+    /// More than a row of the audit of the longest names takes; what finds no room, like the tokens of an application that
+    /// ended, is copied by SQLite.
+    private static let roomBytes = 1_024
 
     private static let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
 
@@ -19,7 +25,10 @@ final class RawStatement {
         self.statement = statement
     }
 
-    deinit { sqlite3_finalize(statement) }
+    deinit {
+        sqlite3_finalize(statement)
+        room.deallocate()
+    }
 
     func bind(_ index: Int32, _ value: Int64) { sqlite3_bind_int64(statement, index, value) }
 
@@ -29,12 +38,9 @@ final class RawStatement {
             return
         }
         text.withUTF8 { bytes in
-            // An address is never nil here, for SQLite would take nil as NULL.
-            let start = bytes.baseAddress.map { UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self) }
-            withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1) { spare in
-                _ = sqlite3_bind_text(
-                    statement, index, start ?? UnsafePointer(spare.baseAddress), Int32(bytes.count), Self.transient)
-            }
+            let (start, destructor) = keep(UnsafeRawBufferPointer(bytes))
+            sqlite3_bind_text(
+                statement, index, start.assumingMemoryBound(to: CChar.self), Int32(bytes.count), destructor)
         }
     }
 
@@ -42,8 +48,25 @@ final class RawStatement {
         if bytes.isEmpty {
             sqlite3_bind_zeroblob(statement, index, 0)
         } else {
-            sqlite3_bind_blob(statement, index, bytes.baseAddress, Int32(bytes.count), Self.transient)
+            let (start, destructor) = keep(bytes)
+            sqlite3_bind_blob(statement, index, start, Int32(bytes.count), destructor)
         }
+    }
+
+    /// Where the bytes stand until the statement has run, and what SQLite has to do about them. Never nil, which SQLite
+    /// would take for NULL.
+    private func keep(_ bytes: UnsafeRawBufferPointer) -> (UnsafeRawPointer, sqlite3_destructor_type?) {
+        guard let start = bytes.baseAddress else { return (UnsafeRawPointer(room), nil) }
+        guard used + bytes.count <= Self.roomBytes else { return (start, Self.transient) }
+        let place = room + used
+        place.copyMemory(from: start, byteCount: bytes.count)
+        used += bytes.count
+        return (UnsafeRawPointer(place), nil)
+    }
+
+    private func reset() {
+        sqlite3_reset(statement)
+        used = 0
     }
 
     func bind(_ index: Int32, _ digest: TokenDigest) { digest.withBytes { bind(index, $0) } }
@@ -58,7 +81,7 @@ final class RawStatement {
 
     /// Runs a statement that gives no row; what SQLite says where it fails, and nil where it does not.
     func failureOfRun() -> (extended: Int32, error: StoreError)? {
-        defer { sqlite3_reset(statement) }
+        defer { reset() }
         guard sqlite3_step(statement) != SQLITE_DONE else { return nil }
         let extended = sqlite3_extended_errcode(connection)
         return (extended, Self.error(extended, connection))
@@ -83,7 +106,7 @@ final class RawStatement {
 
     /// Runs a query for as long as the closure says that it wants more.
     func walk(_ wantsMore: (RawRow) throws -> Bool) throws {
-        defer { sqlite3_reset(statement) }
+        defer { reset() }
         while true {
             let result = sqlite3_step(statement)
             if result == SQLITE_DONE { return }

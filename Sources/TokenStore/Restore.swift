@@ -155,16 +155,17 @@ public final class Restore {
         var link = head
         var ended = 0
         do {
-            try database.pool.write { db in
-                guard let connection = db.sqliteConnection else { throw StoreError.sqlite(SQLITE_CANTOPEN) }
-                ended = try RestoredRows.end(since, on: connection)
-                let statements = try database.writing()
-                for entry in old.entries ?? [] {
-                    link = try RestoredRows.insert(entry, statements)
-                }
-                let mark = AuditMark(
-                    first: link.sequence + 1, last: last, chain: link.chain, time: now, reason: .restored)
-                _ = try RestoredRows.insert(.mark(mark), statements)
+            let statements = try database.writing()
+            try statements.begin()
+            ended = try RestoredRows.end(since, on: statements.connection)
+            for entry in old.entries ?? [] {
+                link = try RestoredRows.insert(entry, statements)
+            }
+            let mark = AuditMark(first: link.sequence + 1, last: last, chain: link.chain, time: now, reason: .restored)
+            _ = try RestoredRows.insert(.mark(mark), statements)
+            switch statements.commit() {
+            case .committed: break
+            case .notCommitted(let error), .unknown(let error): throw error
             }
             guard try database.checkpoint(truncating: true) else { throw StoreError.sqlite(SQLITE_BUSY) }
         } catch {

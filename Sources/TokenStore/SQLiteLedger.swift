@@ -44,7 +44,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
             tokensPerOwner: configuration.tokensPerOwner)
         let queue = MutationQueue(
             capacity: configuration.queueCapacity, shareOfUser: configuration.queueShareOfUser)
-        let writer = Writer(
+        let writer = try Writer(
             state: state, queue: queue, configuration: configuration, clock: clock, random: random,
             directory: directory, database: database, head: head, log: log, deliver: deliver)
         log(
@@ -128,7 +128,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     public func status() -> LedgerStatus {
         LedgerStatus(
             applications: state.withIndex { $0.applications.count }, tokens: countAlive(),
-            lastSequence: state.sequence.load(ordering: .acquiring), storageProblem: state.problem.withLock { $0 },
+            lastSequence: state.gate.sequence, storageProblem: state.problem.withLock { $0 },
             databaseBytes: directory.size(of: "tokens.db"), writeAheadLogBytes: directory.size(of: "tokens.db-wal"),
             queuedMutations: queue.count, journal: state.journal.withLock { $0 })
     }
@@ -155,7 +155,9 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
 
     /// See `TokenLedger`. The index is locked for a few rows at a time.
     public func list(_ query: ListQuery) throws -> ListPage {
-        let (stored, walkedTo) = try LedgerReader.list(query, walking: listWalkRows, pool: pool)
+        let (stored, walkedTo) = try state.reading {
+            try LedgerReader.list(query, walking: listWalkRows, pool: $0)
+        }
         let now = Moment(clock: clock)
         var rows: [ListRow] = []
         rows.reserveCapacity(stored.count)
@@ -165,18 +167,18 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
 
     /// See `TokenLedger`.
     public func records(after sequence: Int64, limit: Int) throws -> [AuditRecord] {
-        try LedgerReader.records(after: sequence, limit: limit, pool: pool)
+        try state.reading { try LedgerReader.records(after: sequence, limit: limit, pool: $0) }
     }
 
     /// See `TokenLedger`.
     public func recordBounds() throws -> (oldest: Int64, last: Int64) {
-        try LedgerReader.recordBounds(pool: pool)
+        try state.reading { try LedgerReader.recordBounds(pool: $0) }
     }
 
     // MARK: The journal
 
     /// The last committed sequence number.
-    public var lastSequence: Int64 { state.sequence.load(ordering: .acquiring) }
+    public var lastSequence: Int64 { state.gate.sequence }
 
     /// Mutations that wait for the writer.
     public var waitingMutations: Int { queue.count }
@@ -220,6 +222,9 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
 
     /// For checks.
     var pool: DatabasePool? { state.pool.withLock { $0 } }
+
+    /// For checks.
+    var readersHeld: Int { state.gate.readersHeld }
 
     /// For checks: the index with its lock held.
     func withIndex<Result>(_ body: (TokenIndex) -> Result) -> Result { state.withIndex(body) }

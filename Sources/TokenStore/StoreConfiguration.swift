@@ -18,10 +18,10 @@ public struct StoreConfiguration: Sendable {
     /// Rows that a page of `list` walks at most where what is asked for is rare: some 20 ms, after which another uid's read
     /// has its turn, and twice what one owner may hold.
     public var listWalkRows = 20_000
-    /// Pages of the write-ahead log after which an idle moment is used for a checkpoint (4 KiB a page).
-    public var idleCheckpointPages: Int32 = 1_000
-    /// Pages after which a checkpoint is made between two batches (32 MiB: rare, and bounded on the disk).
-    public var forcedCheckpointPages: Int32 = 8_000
+    /// Bytes of the write-ahead log after which an idle moment is used for a checkpoint.
+    public var idleCheckpointBytes = 4 << 20
+    /// Bytes after which one is begun beside the writer: rare, and bounded on the disk.
+    public var busyCheckpointBytes = 32 << 20
     /// How long nothing must come in before the moment counts as idle.
     public var idleMilliseconds = 50
     /// `last_used_at` is written behind, this many rows a commit.

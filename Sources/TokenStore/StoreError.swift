@@ -59,6 +59,12 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
         return text
     }
 
+    /// Whether a sync has failed: the kernel may hold as written what never reached the disk.
+    var isFailedSync: Bool { sqliteCode == Self.failedSync }
+
+    /// SQLITE_IOERR_FSYNC, a macro that Swift cannot read.
+    static let failedSync = SQLITE_IOERR | (4 << 8)
+
     static let reopening = StoreError(.inputOutput, "The database is being opened again; try again in a moment.")
 
     /// An operation on the state directory failed.

@@ -1,3 +1,4 @@
+internal import CSQLite
 internal import Dispatch
 internal import GRDB
 internal import GRDBSQLite
@@ -10,6 +11,11 @@ final class TokenDatabase {
     private let connection: OpaquePointer
     private var statements: WriterStatements?
     private let pages: UnsafeMutablePointer<Int32>
+    /// The writer's log.
+    let log: WriteAheadLog
+    let checkpointer: Checkpointer
+    /// Bytes of a page.
+    let pageBytes: Int
 
     /// What SQLite keeps of the database for the writer: the rows of a hundred thousand tokens, so that a rotation of one
     /// of them reads nothing from the file.
@@ -18,9 +24,17 @@ final class TokenDatabase {
     /// Pages in the write-ahead log after the last commit.
     var writeAheadLogPages: Int32 { pages.pointee }
 
+    /// Bytes of a page of a new database; one that is there keeps its own. A rotation changes a row of a hundred bytes, and
+    /// the page around it goes through the log: with SQLite's usual 4,096 a commit costs the writer twice as much.
+    private static let newPageBytes = 1_024
+
+    /// Asks for it once, before SQLite is in use.
+    private static let withoutMemoryStatistics: Void = { _ = sqlite_keep_no_memory_statistics() }()
+
     /// Opens, migrates and prepares.
     /// - Throws: `StoreError`.
     init(path: String) throws {
+        _ = Self.withoutMemoryStatistics
         do {
             var configuration = Configuration()
             configuration.maximumReaderCount = 3
@@ -30,6 +44,8 @@ final class TokenDatabase {
             // waits there but the writer.
             configuration.qos = .default
             configuration.prepareDatabase { db in
+                // Before the write-ahead log is asked for: after that it cannot change.
+                try db.execute(sql: "PRAGMA page_size = \(Self.newPageBytes)")
                 // Readers walk few pages at a time.
                 try db.execute(sql: "PRAGMA cache_size = -2000")
             }
@@ -47,14 +63,17 @@ final class TokenDatabase {
                 try Self.checkOwner(db)
             }
             try Self.migrate(pool)
-            connection = try pool.writeWithoutTransaction { db in
+            (connection, log, pageBytes) = try pool.writeWithoutTransaction { db in
                 guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2,
                     try Int.fetchOne(db, sql: "PRAGMA foreign_keys") == 1,
                     let connection = db.sqliteConnection
                 else { throw StoreError(.invariant, "SQLite did not take the settings that make commits durable.") }
-                try GatheredLog.install(on: connection)
-                return connection
+                return (
+                    connection, try GatheredLog.install(on: connection),
+                    try Int.fetchOne(db, sql: "PRAGMA page_size") ?? Self.newPageBytes
+                )
             }
+            checkpointer = try Checkpointer(path: path)
             pages = .allocate(capacity: 1)
             pages.initialize(to: 0)
         } catch {
@@ -65,7 +84,10 @@ final class TokenDatabase {
             return SQLITE_OK
         }
         sqlite3_wal_hook(connection, hook, pages)
-        statements = try perform { try WriterStatements(connection) }
+        // GRDB's, which tell its observers of transactions and want to be called by its own queue.
+        sqlite3_commit_hook(connection, nil, nil)
+        sqlite3_rollback_hook(connection, nil, nil)
+        statements = try WriterStatements(connection)
     }
 
     /// Opens the database of a state directory, so that all that it says is durable.
@@ -73,6 +95,21 @@ final class TokenDatabase {
         try directory.renewLog()
         try self.init(path: directory.databasePath)
         try directory.syncNames()
+    }
+
+    /// After a failed sync: reads the log from its beginning, copies all that is whole in it into the database, and empties
+    /// it. Alone, without the shared memory in which others that read the database keep an account of the log
+    /// (sqlite.org/wal.html#use_of_wal_without_shared_memory), for that account may name what is not there.
+    /// - Throws: `StoreError`, `locked` while another program reads the database.
+    static func recover(in directory: StateDirectory) throws {
+        try directory.renewLog()
+        var opened: OpaquePointer?
+        defer { sqlite3_close_v2(opened) }
+        guard sqlite3_open_v2(directory.databasePath, &opened, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK, let opened,
+            sqlite3_exec(opened, "PRAGMA locking_mode = EXCLUSIVE", nil, nil, nil) == SQLITE_OK,
+            sqlite3_exec(opened, "SELECT count(*) FROM sqlite_schema", nil, nil, nil) == SQLITE_OK,
+            sqlite3_wal_checkpoint_v2(opened, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil) == SQLITE_OK
+        else { throw StoreError.sqlite(sqlite3_extended_errcode(opened), systemErrno: sqlite3_system_errno(opened)) }
     }
 
     deinit {
@@ -85,16 +122,13 @@ final class TokenDatabase {
         guard statements != nil else { return }
         sqlite3_wal_hook(connection, nil, nil)
         statements = nil
+        checkpointer.close()
         // What fails here is only the release of memory: no transaction is open.
         try? pool.close()
     }
 
-    /// Runs the writer's work on its connection.
-    func perform<Result>(_ body: () throws -> Result) throws -> Result {
-        try pool.writeWithoutTransaction { _ in try body() }
-    }
-
-    /// The writer's statements.
+    /// The writer's statements. They go past GRDB, which has no other work for this connection: its own way to it costs a
+    /// thread's switch, and lets no transaction stay open from one visit to the next.
     func writing() throws -> WriterStatements {
         guard let statements else { throw StoreError(.invariant, "The database is closed.") }
         return statements
@@ -103,17 +137,15 @@ final class TokenDatabase {
     /// Copies pages from the log into the database. PASSIVE waits for nobody; TRUNCATE also empties the log.
     /// - Returns: whether all of the log was copied.
     func checkpoint(truncating: Bool) throws -> Bool {
-        try perform {
-            var logged: Int32 = 0
-            var copied: Int32 = 0
-            let mode = truncating ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE
-            let result = sqlite3_wal_checkpoint_v2(connection, nil, mode, &logged, &copied)
-            if result == SQLITE_BUSY { return false }
-            guard result == SQLITE_OK else {
-                throw RawStatement.error(sqlite3_extended_errcode(connection), connection)
-            }
-            return logged == copied
+        var logged: Int32 = 0
+        var copied: Int32 = 0
+        let mode = truncating ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE
+        let result = sqlite3_wal_checkpoint_v2(connection, nil, mode, &logged, &copied)
+        if result == SQLITE_BUSY { return false }
+        guard result == SQLITE_OK else {
+            throw RawStatement.error(sqlite3_extended_errcode(connection), connection)
         }
+        return logged == copied
     }
 
     /// Another program's database is not ours to migrate. A new one is made ours before anything is in it: whoever is

@@ -1,10 +1,11 @@
 internal import Synchronization
 internal import TokenModel
 
-/// The one thread that changes anything: takes what waits, decides it, writes it with its audit in one transaction,
-/// and only after the commit puts it into the index and hands the answers over.
+/// The one thread that changes anything: takes what waits, decides it, writes it with its audit in one transaction, and
+/// only when the commit is durable puts it into the index and hands the answers over. While one transaction is being made
+/// durable by `LogSync`, the next one is decided and written, but for its commit.
 final class Writer: @unchecked Sendable {
-    // @unchecked: made on one thread and then used by the writer's thread alone; `state` and `queue` have locks.
+    // @unchecked: made on one thread and then used by the writer's thread alone; `state`, `queue` and `sync` have locks.
     let state: LedgerState
     let queue: MutationQueue
     let configuration: StoreConfiguration
@@ -22,6 +23,14 @@ final class Writer: @unchecked Sendable {
     var pruning = Pruning()
     private var clockWatch = ClockWatch()
     private var chain = AuditChain()
+    /// What is being decided and written: it grows for as long as the one before it is being synced.
+    private var open: Transaction?
+    /// What is committed in the log and being made durable: nobody has heard of it, and the index does not have it.
+    private var syncing: Transaction?
+    private let sync: LogSync
+    let checkpointing: Checkpointing
+    /// Whether a sync has failed since the database was opened.
+    var isLogLost = false
 
     enum Health: Equatable {
         case serving
@@ -33,7 +42,9 @@ final class Writer: @unchecked Sendable {
         state: LedgerState, queue: MutationQueue, configuration: StoreConfiguration, clock: any Clock,
         random: any RandomSource, directory: StateDirectory, database: TokenDatabase, head: AuditHead,
         log: @escaping @Sendable (StoreEvent) -> Void, deliver: @escaping @Sendable (Delivery) -> Void
-    ) {
+    ) throws {
+        sync = try LogSync(pulse: queue.pulse, clock: clock) { queue.wakeForWork() }
+        checkpointing = try Checkpointing()
         self.state = state
         self.queue = queue
         self.configuration = configuration
@@ -45,32 +56,50 @@ final class Writer: @unchecked Sendable {
         announced = head.sequence
         self.log = log
         self.deliver = deliver
-        upkeep = Upkeep(configuration: configuration, bootMilliseconds: clock.bootMilliseconds())
+        upkeep = Upkeep(
+            configuration: configuration, pageBytes: database.pageBytes, bootMilliseconds: clock.bootMilliseconds())
         pruning.trustClock(from: clock.bootMilliseconds(), configuration)
     }
 
     /// Works until the queue is closed and empty, then leaves the database as a start wants to find it.
     func run() {
         while true {
-            queue.pulse.answer()
-            let timeout =
-                health == .serving
-                ? upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
-                : configuration.reopenMilliseconds
-            let soon = pruning.hasMore ? min(timeout, configuration.idleMilliseconds) : timeout
-            let taken = queue.take(configuration, timeoutMilliseconds: soon)
+            if syncing != nil, sync.isDone { settle() }
+            if health != .serving { maintain(isIdle: false) }
+            if syncing == nil {
+                queue.pulse.answer()
+                if open != nil {
+                    commit()
+                    if syncing == nil { maintain(isIdle: false) }
+                    beginCheckpoint()
+                    continue
+                }
+            } else if let open, open.mutations.count >= configuration.batchShareOfUser || open.isComplete {
+                // What is full is not made longer for those that wait in it.
+                settle()
+                continue
+            }
+            let isAlone = syncing == nil
+            let taken = queue.take(
+                configuration, timeoutMilliseconds: timeoutMilliseconds, beside: isAlone ? nil : sync)
             watchClock()
             switch taken {
-            case .mutations(let mutations):
-                queue.giveBack(runBatch(mutations[...]))
-                maintain(isIdle: false)
-            case .idle: maintain(isIdle: true)
+            case .mutations(let mutations): add(mutations)
+            case .idle: if isAlone { maintain(isIdle: true) }
             case .asked: maintain(isIdle: false)
+            case .synced: continue
             case .closed:
                 finish()
+                sync.end()
                 return
             }
         }
+    }
+
+    private var timeoutMilliseconds: Int {
+        guard health == .serving else { return configuration.reopenMilliseconds }
+        let timeout = upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
+        return pruning.hasMore ? min(timeout, configuration.idleMilliseconds) : timeout
     }
 
     func watchClock() {
@@ -79,68 +108,84 @@ final class Writer: @unchecked Sendable {
         log(.clockSet(milliseconds: jump))
     }
 
-    /// Runs one transaction over the first of what was taken.
-    /// - Returns: what it left for the next one.
-    private func runBatch(_ mutations: ArraySlice<Mutation>) -> ArraySlice<Mutation> {
+    /// Decides and writes what was taken, in the open transaction. What has to wait for the next one goes back.
+    private func add(_ mutations: [Mutation]) {
         guard health == .serving else {
             let sentence = state.problem.withLock { $0 } ?? StoreError.reopening.sentence
             for mutation in mutations { mutation.outcome = .storageUnavailable(sentence) }
-            deliver(Delivery(mutations: Array(mutations), records: []))
-            return []
+            deliver(Delivery(mutations: mutations, records: []))
+            return
         }
-        var work = Transaction(
-            batch: Batch(
-                index: state.indexOfWriter, now: Moment(clock: clock),
-                tokensPerOwner: state.tokensPerOwner.load(ordering: .relaxed), random: random),
-            head: head)
-        var result = CommitResult.committed
+        var work = open.take() ?? Transaction(after: syncing, head: head, batch: newBatch(mutations.count))
+        work.batch.now = Moment(clock: clock)
+        let before = work.mutations.count
         do {
-            result = try database.perform {
-                let statements = try database.writing()
-                do {
-                    try write(mutations, into: &work, statements)
-                } catch {
-                    return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
-                }
-                return work.changes.isEmpty ? .committed : queue.pulse.inDisk(clock) { statements.commit() }
+            let statements = try database.writing()
+            do {
+                try write(mutations, into: &work, statements)
+                queue.giveBack(mutations.dropFirst(work.mutations.count - before))
+                open = work
+            } catch {
+                // It is not taken with the others, nor are those behind it.
+                work.mutations += mutations.dropFirst(work.mutations.count - before)
+                abandon(work, statements, because: .any(error))
             }
         } catch {
-            result = .notCommitted(.any(error))
+            work.mutations += mutations
+            conclude(work, .notCommitted(.any(error)))
         }
-        switch result {
-        case .committed: take(work)
-        case .notCommitted(let error): refuse(mutations, &work, error)
-        case .unknown(let error): giveUp(&work, error)
-        }
-        let done = mutations.prefix(work.outcomes.count)
-        for (mutation, outcome) in zip(done, work.outcomes) { mutation.outcome = outcome }
-        if let last = work.records.last { announced = last.sequence }
-        deliver(Delivery(mutations: Array(done), records: work.records))
-        return mutations.dropFirst(done.count)
+    }
+
+    private func newBatch(_ count: Int) -> Batch {
+        Batch(
+            index: state.indexOfWriter, after: syncing?.batch, expecting: max(count, syncing?.mutations.count ?? 0),
+            tokensPerOwner: state.tokensPerOwner.load(ordering: .relaxed), random: random)
+    }
+
+    /// Rolls back what is open.
+    private func abandon(_ work: Transaction, _ statements: WriterStatements, because error: StoreError) {
+        let isRolledBack = statements.rollback()
+        // What follows may open the database anew.
+        settle()
+        conclude(work, isRolledBack ? .notCommitted(error) : .unknown(error))
     }
 
     /// Decides and writes one mutation after the other, until one has to wait for the next transaction.
     private func write(
-        _ mutations: ArraySlice<Mutation>, into work: inout Transaction, _ statements: WriterStatements
+        _ mutations: [Mutation], into work: inout Transaction, _ statements: WriterStatements
     ) throws {
-        work.expect(mutations.count)
+        work.expect(max(mutations.count, syncing?.mutations.count ?? 0))
         var places: ArraySlice<PairPlace> = []
-        for (offset, mutation) in mutations.enumerated() {
+        var offset = 0
+        while offset < mutations.count {
+            if syncing != nil, sync.isDone {
+                // Who waits for the one before is answered at once.
+                try settle(under: &work)
+                places = []
+            }
             // Some at once, for the memory's latency; not all, for the first may leave the others to the next transaction.
             if places.isEmpty { places = work.batch.places(of: mutations.dropFirst(offset).prefix(32))[...] }
+            guard let place = places.popFirst() else { return }
+            let mutation = mutations[offset]
             let decision: Decision
             do {
-                decision = try work.batch.decide(
-                    mutation, at: places.removeFirst(), sequence: work.head.sequence + 1)
+                decision = try work.batch.decide(mutation, at: place, sequence: work.head.sequence + 1)
             } catch let error as StoreError {
                 throw error
             } catch {
                 log(.randomnessFailed)
-                work.outcomes.append(.internalError)
+                work.settle(mutation, .internalError)
+                offset += 1
                 continue
             }
             switch decision {
-            case .later: return
+            case .afterSync:
+                try settle(under: &work)
+                places = []
+                continue
+            case .later:
+                work.isComplete = true
+                return
             case .settled(let outcome):
                 // As when it is introspected: who presents a token that was ended is on record.
                 if case .revokeToken(let digest) = mutation.command, case .revoked(0) = outcome {
@@ -148,7 +193,7 @@ final class Writer: @unchecked Sendable {
                         digest, by: mutation.caller, at: work.batch.now.wall,
                         bootMilliseconds: work.batch.now.bootMilliseconds)
                 }
-                work.outcomes.append(outcome)
+                work.settle(mutation, outcome)
             case .change(let changes, let outcome):
                 if work.changes.isEmpty {
                     work.settledBefore = work.outcomes.count
@@ -157,8 +202,9 @@ final class Writer: @unchecked Sendable {
                 for change in changes {
                     try write(change, by: mutation.caller, into: &work, statements)
                 }
-                work.outcomes.append(outcome)
+                work.settle(mutation, outcome)
             }
+            offset += 1
         }
     }
 
@@ -192,9 +238,70 @@ final class Writer: @unchecked Sendable {
         work.changes.append(change)
     }
 
-    // MARK: After the transaction
+    // MARK: The commit
 
-    /// Puts what was committed into memory, before anybody is answered.
+    /// Commits what is open. Its sync is left to the other thread, but where nothing could be done meanwhile.
+    private func commit() {
+        guard let work = open.take() else { return }
+        guard !work.changes.isEmpty else { return conclude(work, .committed) }
+        let waits =
+            (work.mutations.count == 1 && queue.count == 0)
+            || isMaintenanceDue(at: clock.bootMilliseconds(), isIdle: false)
+        let result: CommitResult
+        var left: LeftSync?
+        do {
+            let statements = try database.writing()
+            if !waits { state.gate.show(upTo: work.head.sequence) }
+            (result, left) = queue.pulse.inDisk(clock) {
+                waits ? (statements.commit(), nil) : database.log.leavingSync { statements.commit() }
+            }
+        } catch {
+            result = .notCommitted(.any(error))
+        }
+        if case .committed = result, let left {
+            syncing = work
+            sync.start(left)
+        } else {
+            if !waits { state.gate.hide() }
+            conclude(work, result)
+        }
+    }
+
+    /// Waits for the sync that is under way, if one is, and ends its transaction.
+    private func settle() {
+        guard let work = syncing.take() else { return }
+        let ended = sync.finish()
+        guard ended.result != 0 else { return conclude(work, .committed) }
+        let error = StoreError.sqlite(ended.result, systemErrno: ended.errno)
+        loseLog()
+        conclude(work, .unknown(error))
+        if let open = open.take(), let statements = try? database.writing() {
+            abandon(open, statements, because: error)
+        }
+    }
+
+    /// The same, while the next transaction is in the hand of who calls.
+    private func settle(under work: inout Transaction) throws {
+        settle()
+        work.batch.isAlone()
+        guard health == .serving else {
+            throw StoreError(.inputOutput, state.problem.withLock { $0 } ?? StoreError.reopening.sentence)
+        }
+    }
+
+    /// Ends a transaction: what was committed goes into memory, before anybody is answered.
+    private func conclude(_ ended: consuming Transaction, _ result: CommitResult) {
+        var work = ended
+        switch result {
+        case .committed: take(work)
+        case .notCommitted(let error): refuse(&work, error)
+        case .unknown(let error): giveUp(&work, error)
+        }
+        for (mutation, outcome) in zip(work.mutations, work.outcomes) { mutation.outcome = outcome }
+        if let last = work.records.last { announced = last.sequence }
+        deliver(Delivery(mutations: work.mutations, records: work.records))
+    }
+
     private func take(_ work: Transaction) {
         guard !work.changes.isEmpty else { return }
         for change in work.changes {
@@ -205,17 +312,17 @@ final class Writer: @unchecked Sendable {
         }
         head = work.head
         state.ended.add(work.records)
-        state.sequence.store(head.sequence, ordering: .releasing)
+        state.gate.open(upTo: head.sequence)
         diskTakesChanges()
     }
 
     /// Nothing was done. What was refused before the first change depends on nothing in the batch and stays refused.
-    private func refuse(_ mutations: ArraySlice<Mutation>, _ work: inout Transaction, _ error: StoreError) {
+    private func refuse(_ work: inout Transaction, _ error: StoreError) {
         let isFault = error.code == .invariant
         let outcome: MutationOutcome = isFault ? .internalError : .storageUnavailable(error.sentence)
         work.outcomes.removeSubrange((work.settledBefore ?? work.outcomes.count)...)
         // The one that failed has no outcome yet; those behind it were not looked at and go with it.
-        while work.outcomes.count < mutations.count { work.outcomes.append(outcome) }
+        while work.outcomes.count < work.mutations.count { work.outcomes.append(outcome) }
         work.records = []
         if isFault {
             log(.invariantBroken(error))
@@ -229,7 +336,8 @@ final class Writer: @unchecked Sendable {
     /// opened again, which shows.
     private func giveUp(_ work: inout Transaction, _ error: StoreError) {
         let kept = work.settledBefore ?? 0
-        for place in work.outcomes.indices where place >= kept { work.outcomes[place] = .unknown }
+        work.outcomes.removeSubrange(kept...)
+        while work.outcomes.count < work.mutations.count { work.outcomes.append(.unknown) }
         work.records = []
         log(.commitUnknown(error))
         state.problem.withLock { $0 = error.sentence }
@@ -243,20 +351,31 @@ struct Transaction {
     var head: AuditHead
     var changes: [PlannedChange] = []
     var records: [AuditRecord] = []
-    /// One a mutation that was looked at, in their order.
+    /// Those that were looked at, and one outcome each, in their order.
+    var mutations: [Mutation] = []
     var outcomes: [MutationOutcome] = []
     /// How many outcomes were settled before the transaction was begun; nil where it was not.
     var settledBefore: Int?
+    /// Whether nothing more goes into it.
+    var isComplete = false
 
-    init(batch: Batch, head: AuditHead) {
+    /// One that follows another, or what was committed last.
+    init(after other: Transaction?, head: AuditHead, batch: Batch) {
         self.batch = batch
-        self.head = head
+        self.head = other?.head ?? head
+    }
+
+    mutating func settle(_ mutation: Mutation, _ outcome: MutationOutcome) {
+        mutations.append(mutation)
+        outcomes.append(outcome)
     }
 
     /// Makes room for so many mutations, most of which are one change.
     mutating func expect(_ count: Int) {
+        guard mutations.isEmpty else { return }
         changes.reserveCapacity(count)
         records.reserveCapacity(count)
+        mutations.reserveCapacity(count)
         outcomes.reserveCapacity(count)
     }
 }

@@ -28,13 +28,11 @@ extension Writer {
 
     /// Looks after the audit: seldom, but over the cap after each batch.
     func maintainAudit(at now: Int64, isIdle: Bool) {
-        // Idle moments are taken; where there are none for half as much again, a busy one.
-        let interval = configuration.auditUpkeepSeconds * 1_000
-        let isDue = now >= pruning.nextLookMilliseconds + (isIdle ? 0 : interval / 2)
+        let isDue = isAuditLookDue(at: now, isIdle: isIdle)
         guard isDue || isOverCap else { return }
         pruning.hasMore = false
         if isDue {
-            pruning.nextLookMilliseconds = now + interval
+            pruning.nextLookMilliseconds = now + configuration.auditUpkeepSeconds * 1_000
             writeJournalPosition()
             if health == .serving { writePresented(at: now, all: false) }
         }
@@ -47,6 +45,14 @@ extension Writer {
         if isDue { pruning.nextLookMilliseconds = now }
         pruning.hasMore = isIdle
     }
+
+    /// Idle moments are taken; where there are none for half as much again, a busy one.
+    private func isAuditLookDue(at now: Int64, isIdle: Bool) -> Bool {
+        now >= pruning.nextLookMilliseconds + (isIdle ? 0 : configuration.auditUpkeepSeconds * 1_000 / 2)
+    }
+
+    /// Whether something is to be done about the audit, as `maintainAudit` does it.
+    func isAuditDue(at now: Int64, isIdle: Bool) -> Bool { isAuditLookDue(at: now, isIdle: isIdle) || isOverCap }
 
     private var isOverCap: Bool {
         guard let oldest = pruning.oldest else { return true }
@@ -116,20 +122,19 @@ extension Writer {
     // MARK: Transactions
 
     func transaction(_ body: () throws -> Void) -> CommitResult {
+        let statements: WriterStatements
         do {
-            return try database.perform {
-                let statements = try database.writing()
-                do {
-                    try statements.begin()
-                    try body()
-                } catch {
-                    return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
-                }
-                return queue.pulse.inDisk(clock) { statements.commit() }
-            }
+            statements = try database.writing()
         } catch {
             return .notCommitted(.any(error))
         }
+        do {
+            try statements.begin()
+            try body()
+        } catch {
+            return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
+        }
+        return queue.pulse.inDisk(clock) { statements.commit() }
     }
 
     func finish(_ result: CommitResult) -> Bool {

@@ -4,6 +4,7 @@ internal import TokenModel
 /// When the writer does what no mutation asks for. Times are CLOCK_BOOTTIME's milliseconds.
 struct Upkeep {
     private let configuration: StoreConfiguration
+    private let pageBytes: Int
     /// When `last_used_at` was last written behind, or found clean.
     private(set) var lastUsedWrittenAt: Int64
     /// Whether a round of writing it behind is under way.
@@ -13,8 +14,9 @@ struct Upkeep {
     /// When a disk that refused is to be asked again; nil while it takes changes.
     private(set) var probeAt: Int64?
 
-    init(configuration: StoreConfiguration, bootMilliseconds: Int64) {
+    init(configuration: StoreConfiguration, pageBytes: Int, bootMilliseconds: Int64) {
         self.configuration = configuration
+        self.pageBytes = pageBytes
         lastUsedWrittenAt = bootMilliseconds
     }
 
@@ -32,12 +34,14 @@ struct Upkeep {
     mutating func diskTookChanges() { probeAt = nil }
 
     func wantsCheckpoint(pages: Int32, isIdle: Bool) -> Bool {
-        let limit = isIdle ? configuration.idleCheckpointPages : configuration.forcedCheckpointPages
+        let limit = self.pages(isIdle ? configuration.idleCheckpointBytes : configuration.busyCheckpointBytes)
         // The log starts over only at a commit after a whole checkpoint, and only if no reader is in it. Until then, or
         // after a failure, it has to grow before the next try.
-        let floor = checkpointedPages == 0 ? 0 : checkpointedPages + configuration.idleCheckpointPages
+        let floor = checkpointedPages == 0 ? 0 : checkpointedPages + self.pages(configuration.idleCheckpointBytes)
         return pages >= max(limit, floor)
     }
+
+    private func pages(_ bytes: Int) -> Int32 { Int32(bytes / pageBytes) }
 
     mutating func checkpointed(pages: Int32) { checkpointedPages = pages }
 
@@ -60,6 +64,15 @@ struct Upkeep {
 }
 
 extension Writer {
+    /// Whether `maintain` has something to do, for which the database is needed without a transaction under way.
+    func isMaintenanceDue(at now: Int64, isIdle: Bool) -> Bool {
+        guard health == .serving else { return true }
+        let pages = database.writeAheadLogPages
+        upkeep.committed(pages: pages)
+        return upkeep.wantsLastUsed(at: now, isIdle: isIdle) || isAuditDue(at: now, isIdle: isIdle)
+            || upkeep.probeAt.map { now >= $0 } ?? false || checkpointing.isDone
+    }
+
     /// Called between batches, and when nothing came in for a while.
     func maintain(isIdle: Bool) {
         watchClock()
@@ -76,13 +89,42 @@ extension Writer {
         guard health == .serving else { return }
         let pages = database.writeAheadLogPages
         upkeep.committed(pages: pages)
-        guard upkeep.wantsCheckpoint(pages: pages, isIdle: isIdle) else { return }
+        guard
+            checkpointing.isDone
+                || (isIdle && !checkpointing.isUnderWay && upkeep.wantsCheckpoint(pages: pages, isIdle: true))
+        else { return }
+        checkpoint(pages: pages)
+    }
+
+    /// Begins to copy the log beside the writer, where it has become long.
+    func beginCheckpoint() {
+        guard health == .serving, !checkpointing.isUnderWay else { return }
+        let pages = database.writeAheadLogPages
+        upkeep.committed(pages: pages)
+        if upkeep.wantsCheckpoint(pages: pages, isIdle: false) { checkpointing.begin(database.checkpointer) }
+    }
+
+    /// Copies all of the log, or what a copy beside the writer has left of it.
+    private func checkpoint(pages: Int32) {
         upkeep.checkpointed(pages: pages)
+        switch checkpointing.finish() {
+        case .copied: break
+        case .failed(let error): return log(.checkpointFailed(error))
+        case .lost(let error): return lose(error)
+        }
         do {
             _ = try queue.pulse.inDisk(clock) { try database.checkpoint(truncating: false) }
         } catch {
-            log(.checkpointFailed(.any(error)))
+            let error = StoreError.any(error)
+            if error.isFailedSync { lose(error) } else { log(.checkpointFailed(error)) }
         }
+    }
+
+    /// The database may lack what the log says that it has.
+    private func lose(_ error: StoreError) {
+        log(.checkpointFailed(error))
+        loseLog()
+        reopenNow(because: error)
     }
 
     /// Writes some rows' `last_used_at`, in a transaction without audit: losing it harms nobody.
@@ -95,24 +137,12 @@ extension Writer {
             upkeep.lastUsedWritten(at: now, isComplete: true)
             return
         }
-        let result: CommitResult
-        do {
-            result = try database.perform {
-                let statements = try database.writing()
-                do {
-                    try statements.begin()
-                    for (_, token) in used {
-                        try statements.setLastUsed(
-                            Instant(milliseconds: Int64(token.lastUsedSeconds) * 1_000), id: token.id,
-                            digest: token.digest)
-                    }
-                } catch {
-                    return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
-                }
-                return queue.pulse.inDisk(clock) { statements.commit() }
+        let result = transaction {
+            let statements = try database.writing()
+            for (_, token) in used {
+                try statements.setLastUsed(
+                    Instant(milliseconds: Int64(token.lastUsedSeconds) * 1_000), id: token.id, digest: token.digest)
             }
-        } catch {
-            result = .notCommitted(.any(error))
         }
         switch result {
         case .committed:
@@ -176,13 +206,23 @@ extension Writer {
         queue.pulse.inDisk(clock) { reopen() }
     }
 
+    /// A sync has failed: nothing more of this log is synced, and what is in it is read anew from the file.
+    func loseLog() {
+        database.log.lose()
+        isLogLost = true
+    }
+
     /// Closes and opens the database, and makes the index anew from it. Until that succeeds no mutation is taken; the
     /// tokens that were known stay good meanwhile.
     func reopen() {
         let started = clock.bootMilliseconds()
         state.pool.withLock { $0 = nil }
+        state.gate.lose()
+        _ = checkpointing.finish()
         database.close()
         do {
+            if isLogLost { try TokenDatabase.recover(in: directory) }
+            isLogLost = false
             let opened = try TokenDatabase(in: directory)
             guard try opened.checkpoint(truncating: true) else {
                 throw StoreError.sqlite(5)  // SQLITE_BUSY
@@ -191,10 +231,12 @@ extension Writer {
             database = opened
             self.head = head
             state.replaceIndex(index)
-            state.sequence.store(head.sequence, ordering: .releasing)
+            state.gate.show(upTo: head.sequence)
+            state.gate.open(upTo: head.sequence)
             state.pool.withLock { $0 = opened.pool }
             health = .serving
-            upkeep = Upkeep(configuration: configuration, bootMilliseconds: clock.bootMilliseconds())
+            upkeep = Upkeep(
+                configuration: configuration, pageBytes: opened.pageBytes, bootMilliseconds: clock.bootMilliseconds())
             diskTakesChanges()
             log(
                 .opened(
@@ -228,6 +270,9 @@ extension Writer {
             if health == .serving { writePresented(at: clock.bootMilliseconds(), all: true) }
         }
         state.pool.withLock { $0 = nil }
+        // What is left to do, or could not be done, the last checkpoint does.
+        if case .lost = queue.pulse.inDisk(clock, { checkpointing.finish() }) { loseLog() }
+        checkpointing.end()
         if health == .serving {
             do {
                 _ = try queue.pulse.inDisk(clock) { try database.checkpoint(truncating: true) }

@@ -21,7 +21,9 @@ ALLOWED_IMPORTS = {
     "TokenServer": {"TokenModel", "TokenRPC", "Systemd", "CLinux", "Glibc", "Logging", "Synchronization"},
     "ScaemTokenClient": {"TokenModel", "TokenRPC", "CLinux", "Glibc", "Synchronization"},
     "scaem-token": {"ScaemTokenClient", "TokenModel", "TokenRPC", "CLinux", "Glibc"},
-    "TokenStore": {"TokenModel", "CLinux", "Glibc", "Dispatch", "Foundation", "GRDB", "GRDBSQLite", "Synchronization"},
+    "TokenStore": {
+        "TokenModel", "CLinux", "CSQLite", "Glibc", "Dispatch", "Foundation", "GRDB", "GRDBSQLite", "Synchronization",
+    },
     "scaem-tokend": {
         "TokenModel", "TokenRPC", "TokenStore", "TokenServer", "ScaemTokenClient", "Systemd", "CLinux", "Glibc",
         "Foundation", "ArgumentParser", "Logging", "Synchronization", "TOMLKit",
@@ -30,7 +32,7 @@ ALLOWED_IMPORTS = {
 WITHOUT_FOUNDATION = ("TokenModel", "TokenRPC", "Systemd", "TokenServer", "ScaemTokenClient", "scaem-token")
 
 # Module maps and headers, nothing to import.
-C_MODULES = {"CLinux", "COpenSSL", "CSystemd"}
+C_MODULES = {"CLinux", "COpenSSL", "CSQLite", "CSystemd"}
 
 MAX_LINES = 400
 

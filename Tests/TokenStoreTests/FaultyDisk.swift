@@ -1,13 +1,21 @@
 import GRDBSQLite
+import Glibc
 import Synchronization
+import TokenModel
 
 /// SQLite's own way to the disk, but for two things: the write-ahead logs under one path cannot be synced, or find no
 /// room, while that is asked for. It stands before the usual one for the whole test process.
 enum FaultyDisk {
     /// The beginning of the paths whose logs cannot be synced, or nil.
     static let unsyncable = Mutex<String?>(nil)
+    /// The beginnings of the paths whose databases cannot be synced.
+    static let unsyncableDatabases = Mutex<Set<String>>([])
+    /// How many syncs of a database have failed.
+    static let failedSyncs = Atomic<Int>(0)
     /// The beginning of the paths whose logs find no room, or nil.
     static let unwritable = Mutex<String?>(nil)
+    /// The beginnings of the paths whose logs are synced only while nobody holds them.
+    static let held = Mutex<[String: SyncHold]>([:])
     /// How many writes found no room.
     static let refusedWrites = Atomic<Int>(0)
 
@@ -42,23 +50,24 @@ enum FaultyDisk {
     }
 
     private static let original = Mutex(Original())
-    /// Which open files are logs that may be told to fail.
+    /// Which open files are logs or databases that may be told to fail.
     private static let logs = Mutex<[UInt: String]>([:])
 
     private static let open: Open = { vfs, path, file, flags, outFlags in
         guard let open = original.withLock({ $0.open }) else { return SQLITE_ERROR }
         let result = open(vfs, path, file, flags, outFlags)
-        guard result == SQLITE_OK, flags & SQLITE_OPEN_WAL != 0, let path, let file,
+        guard result == SQLITE_OK, flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_DB) != 0, let path, let file,
             let usual = file.pointee.pMethods
         else { return result }
+        let isLog = flags & SQLITE_OPEN_WAL != 0
         original.withLock {
             $0.sync = usual.pointee.xSync
             $0.write = usual.pointee.xWrite
         }
         let methods = UnsafeMutablePointer<sqlite3_io_methods>.allocate(capacity: 1)  // lives as long as the test
         methods.initialize(to: usual.pointee)
-        methods.pointee.xSync = sync
-        methods.pointee.xWrite = write
+        methods.pointee.xSync = isLog ? sync : syncDatabase
+        if isLog { methods.pointee.xWrite = write }
         file.pointee.pMethods = UnsafePointer(methods)
         logs.withLock { $0[UInt(bitPattern: file)] = String(cString: path) }
         return result
@@ -73,11 +82,65 @@ enum FaultyDisk {
         return original.withLock { $0.write }?(file, bytes, count, offset) ?? SQLITE_ERROR
     }
 
+    private static let syncDatabase: Sync = { file, flags in
+        let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
+        if unsyncableDatabases.withLock({ $0.contains { path.hasPrefix($0) } }) {
+            failedSyncs.add(1, ordering: .relaxed)
+            return SQLITE_IOERR | (4 << 8)  // SQLITE_IOERR_FSYNC
+        }
+        return original.withLock { $0.sync }?(file, flags) ?? SQLITE_ERROR
+    }
+
     private static let sync: Sync = { file, flags in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
+        held.withLock { holds in holds.first { path.hasPrefix($0.key) }?.value }?.pass()
         if let broken = unsyncable.withLock({ $0 }), path.hasPrefix(broken) {
             return SQLITE_IOERR | (4 << 8)  // SQLITE_IOERR_FSYNC
         }
         return original.withLock { $0.sync }?(file, flags) ?? SQLITE_ERROR
+    }
+}
+
+/// Holds the syncs of a log, or lets each wait a while.
+final class SyncHold: @unchecked Sendable {
+    // @unchecked: what is below `monitor` is touched only while it is locked.
+    private let monitor = Monitor()
+    private var isHeld = false
+    private var waiting = 0
+    private var delay: (() -> UInt32)?
+
+    /// Holds them from now on.
+    func hold() { monitor.locked { isHeld = true } }
+
+    /// Lets those that wait go, and all that come.
+    func release() {
+        monitor.locked {
+            isHeld = false
+            monitor.wake()
+        }
+    }
+
+    /// From now on each sync takes so many microseconds more.
+    func slow(_ delay: @escaping () -> UInt32) { monitor.locked { self.delay = delay } }
+
+    /// Waits until a sync waits; a minute means that none comes.
+    func awaitOne() throws {
+        let deadline = MonotonicClock.milliseconds + 60_000
+        try monitor.locked {
+            while waiting == 0 {
+                guard monitor.wait(until: deadline) else { throw TestFault("no sync came within a minute") }
+            }
+        }
+    }
+
+    fileprivate func pass() {
+        let microseconds = monitor.locked {
+            waiting += 1
+            monitor.wake()
+            while isHeld { monitor.wait() }
+            waiting -= 1
+            return delay?() ?? 0
+        }
+        if microseconds > 0 { usleep(microseconds) }
     }
 }

@@ -1,0 +1,110 @@
+internal import GRDBSQLite
+internal import TokenModel
+
+/// Copies the log into the database beside the writer, on a connection of its own, until so little is left that the writer
+/// can do the rest between two commits.
+///
+/// SQLite syncs the database only when a checkpoint has copied all there is, which beside a busy writer does not happen: so
+/// each pass is synced here, and the writer's last one finds little to do.
+///
+/// What was copied by an earlier pass is not copied again. So where a sync fails, after which the kernel may hold as
+/// written what never reached the disk, only a log that is read anew from its beginning makes good what is missing:
+/// that is `lost`.
+final class Checkpointer: @unchecked Sendable {
+    // @unchecked: used by one thread at a time: the writer's, and the one that runs it while the writer leaves it alone.
+    private let connection: OpaquePointer
+
+    enum Outcome {
+        /// What is left is for the writer.
+        case copied
+        /// Nothing is lost; it may be tried again.
+        case failed(StoreError)
+        /// The database is to be opened anew.
+        case lost(StoreError)
+    }
+
+    /// Passes at most: each copies what came during the one before, which is some tenth of it.
+    private static let passesMax = 4
+    /// Pages of a pass after which another one gains nothing: a millisecond's work.
+    private static let fewPages: Int32 = 500
+
+    /// - Throws: `StoreError`.
+    init(path: String) throws {
+        var opened: OpaquePointer?
+        let result = sqlite3_open_v2(path, &opened, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil)
+        guard result == SQLITE_OK, let opened else {
+            sqlite3_close_v2(opened)
+            throw StoreError.sqlite(result)
+        }
+        connection = opened
+        do {
+            // Before it has read, a connection does not know that there is a log.
+            try RawStatement("SELECT count(*) FROM sqlite_schema", on: opened).forEachRow { _ in }
+        } catch {
+            sqlite3_close_v2(opened)
+            throw error
+        }
+    }
+
+    /// Before the writer's connection is closed, which then is the last one.
+    func close() { sqlite3_close_v2(connection) }
+
+    func run() -> Outcome {
+        var before: Int32 = 0
+        for _ in 0..<Self.passesMax {
+            var logged: Int32 = 0
+            var copied: Int32 = 0
+            let result = sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_PASSIVE, &logged, &copied)
+            if result == SQLITE_BUSY { return .copied }
+            guard result == SQLITE_OK else {
+                let error = RawStatement.error(sqlite3_extended_errcode(connection), connection)
+                return error.isFailedSync ? .lost(error) : .failed(error)
+            }
+            if let error = syncDatabase() { return .lost(error) }
+            if copied - before < Self.fewPages { break }
+            before = copied
+        }
+        return .copied
+    }
+
+    private func syncDatabase() -> StoreError? {
+        var pointer: UnsafeMutableRawPointer?
+        let found = sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &pointer)
+        guard found == SQLITE_OK, let file = pointer?.assumingMemoryBound(to: sqlite3_file.self),
+            let sync = file.pointee.pMethods?.pointee.xSync
+        else { return StoreError(.invariant, "SQLite has no database open.") }
+        let result = sync(file, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY)
+        return result == SQLITE_OK ? nil : RawStatement.error(result, connection)
+    }
+}
+
+/// The checkpoint beside the writer, if one is under way.
+final class Checkpointing: @unchecked Sendable {
+    // @unchecked: `outcome` is written by the thread while one is under way, and read by the writer when it has ended.
+    private let thread: SideThread
+    private var outcome = Checkpointer.Outcome.copied
+    /// The writer: whether one was begun and not finished.
+    private(set) var isUnderWay = false
+
+    /// - Throws: `StoreError` where the thread cannot be started.
+    init() throws { thread = try SideThread("checkpoint") {} }
+
+    /// The writer: whether one has ended and is to be finished.
+    var isDone: Bool { isUnderWay && thread.isDone }
+
+    func begin(_ checkpointer: Checkpointer) {
+        isUnderWay = true
+        thread.start { [self] in outcome = checkpointer.run() }
+    }
+
+    /// Waits for the end of the one that was begun, if one was.
+    func finish() -> Checkpointer.Outcome {
+        guard isUnderWay else { return .copied }
+        thread.wait()
+        isUnderWay = false
+        return outcome
+    }
+
+    /// Ends the thread. None is under way.
+    func end() { thread.end() }
+}
