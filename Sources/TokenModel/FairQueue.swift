@@ -1,6 +1,6 @@
 /// What waits, of several uids: each has its turn after the others', so that nobody waits behind all that one of them asked
 /// for. Of one uid the oldest comes first.
-package struct FairQueue<Element> {
+public struct FairQueue<Element> {
     @usableFromInline
     struct Line {
         @usableFromInline var elements: [Element] = []
@@ -36,45 +36,46 @@ package struct FairQueue<Element> {
     }
 
     /// How many wait.
-    @usableFromInline package internal(set) var count = 0
+    @inlinable public var count: Int { waiting }
+    @usableFromInline var waiting = 0
     @usableFromInline var lines: [UInt32: Line] = [:]
     /// The uids that have something here, who is next first.
     @usableFromInline var turns: [UInt32] = []
 
     /// An empty one.
     @inlinable
-    package init() {}
+    public init() {}
 
     /// Of how many uids.
     @inlinable
-    package var uids: Int { turns.count }
+    public var uids: Int { turns.count }
 
     /// How many of one uid wait.
     @inlinable
-    package func count(of uid: UInt32) -> Int { lines[uid]?.count ?? 0 }
+    public func count(of uid: UInt32) -> Int { lines[uid]?.count ?? 0 }
 
     /// Puts one behind those of its uid.
     @inlinable
-    package mutating func append(_ element: Element, of uid: UInt32) {
-        count += 1
+    public mutating func append(_ element: Element, of uid: UInt32) {
+        waiting += 1
         if lines[uid] == nil { turns.append(uid) }
         lines[uid, default: Line()].elements.append(element)
     }
 
     /// Gives back what was taken last of its uid, so that it is the next of it.
     @inlinable
-    package mutating func giveBack(_ element: Element, of uid: UInt32) {
-        count += 1
+    public mutating func giveBack(_ element: Element, of uid: UInt32) {
+        waiting += 1
         if lines[uid] == nil { turns.append(uid) }
         lines[uid, default: Line()].giveBack(element)
     }
 
     /// Takes what is next, or nil.
     @inlinable
-    package mutating func take() -> Element? {
+    public mutating func take() -> Element? {
         // As many uids as there are users who ask at the same moment: to move the rest up is cheap.
         guard let uid = turns.first, let element = lines[uid]?.take() else { return nil }
-        count -= 1
+        waiting -= 1
         turns.removeFirst()
         if count(of: uid) > 0 { turns.append(uid) } else { lines[uid] = nil }
         return element
@@ -82,7 +83,7 @@ package struct FairQueue<Element> {
 
     /// Takes at most `limit`, by turns, and of no uid more than `each`.
     @inlinable
-    package mutating func take(_ limit: Int, each: Int) -> [Element] {
+    public mutating func take(_ limit: Int, each: Int) -> [Element] {
         var taken: [Element] = []
         taken.reserveCapacity(min(limit, count))
         for _ in 0..<each {

@@ -82,14 +82,16 @@ final class Listener {
 
     /// Over a limit: one line with id null, then the close (the contract).
     private func refuse(_ connection: CInt, _ credentials: PeerCredentials?) {
+        // On record before it is answered: who was refused finds it there.
+        if let credentials, refusals.note("too_many_connections", Asker(nil, credentials)) {
+            logger.report(
+                .notice, .tooManyConnections, "a connection over the limit was refused", ["uid": "\(credentials.uid)"])
+        }
         let writer = ByteWriter()
         MethodFailure.tooManyConnections.writeLine(to: writer)
         // The socket is new and its buffer empty: the line fits at once.
         _ = send(connection, writer.bytes.baseAddress, writer.count, CInt(MSG_NOSIGNAL))
         close(connection)
-        guard let credentials, refusals.note("too_many_connections", Asker(nil, credentials)) else { return }
-        logger.report(
-            .notice, .tooManyConnections, "a connection over the limit was refused", ["uid": "\(credentials.uid)"])
     }
 
     private func refuseOneForLackOfDescriptors() {

@@ -10,7 +10,7 @@ final class Writer: @unchecked Sendable {
     let queue: MutationQueue
     let configuration: StoreConfiguration
     let clock: any Clock
-    let random: any RandomSource
+    private let random: DrawnRandom
     let log: @Sendable (StoreEvent) -> Void
     let deliver: @Sendable (Delivery) -> Void
     let directory: StateDirectory
@@ -49,7 +49,7 @@ final class Writer: @unchecked Sendable {
         self.queue = queue
         self.configuration = configuration
         self.clock = clock
-        self.random = random
+        self.random = DrawnRandom(source: random)
         self.directory = directory
         self.database = database
         self.head = head
@@ -116,6 +116,8 @@ final class Writer: @unchecked Sendable {
             deliver(Delivery(mutations: mutations, records: []))
             return
         }
+        random.draw(for: mutations.count)
+        defer { random.wipe() }
         var work = open.take() ?? Transaction(after: syncing, head: head, batch: newBatch(mutations.count))
         work.batch.now = Moment(clock: clock)
         let before = work.mutations.count

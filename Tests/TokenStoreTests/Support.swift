@@ -22,19 +22,12 @@ final class ManualClock: TokenModel.Clock {
     func setWallBack(seconds: Int64) { times.withLock { $0.wall -= seconds * 1_000 } }
 }
 
-/// Randomness that can be switched off, or come from a seed.
+/// Randomness that can be switched off.
 final class FaultyRandom: RandomSource {
     let isBroken = Atomic<Bool>(false)
-    let seeded = Mutex<SeededGenerator?>(nil)
 
     func fill(_ buffer: UnsafeMutableRawBufferPointer) throws {
         if isBroken.load(ordering: .relaxed) { throw RandomError(errno: EIO) }
-        let isFilled = seeded.withLock { generator in
-            guard generator != nil else { return false }
-            for place in buffer.indices { buffer[place] = UInt8.random(in: 0...255, using: &generator!) }
-            return true
-        }
-        if isFilled { return }
         try SystemRandom().fill(buffer)
     }
 }
