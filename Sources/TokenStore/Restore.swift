@@ -183,12 +183,15 @@ public final class Restore {
         let kept = path + ".replaced"
         let hadOne = directory.size(of: "tokens.db") > 0
         var connection: OpaquePointer?
-        if sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK {
+        // Beside a database that is empty SQLite would remove the log, which may be all that there is.
+        if hadOne, sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK {
             sqlite3_exec(connection, "PRAGMA wal_checkpoint(TRUNCATE)", nil, nil, nil)
         }
         sqlite3_close_v2(connection)
         for suffix in ["", "-wal"] { unlink(kept + suffix) }
-        guard link(path, kept) == 0 else { throw StoreError.system("\(kept) cannot be made", errno: errno) }
+        guard !directory.holds("tokens.db") || link(path, kept) == 0 else {
+            throw StoreError.system("\(kept) cannot be made", errno: errno)
+        }
         if directory.size(of: "tokens.db-wal") > 0 { rename(path + "-wal", kept + "-wal") }
         for suffix in ["-wal", "-shm"] { unlink(path + suffix) }
         guard rename(staged, path) == 0 else { throw StoreError.system("\(path) cannot be replaced", errno: errno) }

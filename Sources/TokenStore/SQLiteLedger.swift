@@ -37,6 +37,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     ) throws {
         let started = clock.bootMilliseconds()
         let directory = try StateDirectory(path: stateDirectory)
+        try directory.makeFirstDatabase()
         let database = try TokenDatabase(in: directory)
         let (index, head) = try TokenIndex.load(database, asOf: Moment(clock: clock))
         let state = LedgerState(

@@ -8,8 +8,7 @@ final class StateDirectory: Sendable {
 
     var databasePath: String { path + "/tokens.db" }
 
-    /// Makes the directory where there is none, checks it, takes its lock, and makes an empty database file with its
-    /// mode: SQLite gives the files beside it the same.
+    /// Makes the directory where there is none, checks it and a database that is in it, and takes its lock.
     /// - Throws: `StoreError`: `unsafeDirectory`, `alreadyServed`, or what the disk says.
     init(path: String) throws {
         self.path = path
@@ -17,9 +16,7 @@ final class StateDirectory: Sendable {
         defer { close(directory) }
         lock = try Self.takeLock(in: directory, path: path)
         do {
-            let file = try Self.openFile("tokens.db", in: directory, path: path)
-            close(file)
-            if size(of: "tokens.db") == 0 { try Self.syncName(of: path) }
+            if holds("tokens.db") { close(try Self.openFile("tokens.db", in: directory, path: path)) }
         } catch {
             close(lock)
             throw error
@@ -27,6 +24,16 @@ final class StateDirectory: Sendable {
     }
 
     deinit { close(lock) }
+
+    /// Makes an empty file with the mode of all that is in here: SQLite gives the files beside a database the same.
+    func makeFile(_ name: String) throws {
+        let directory = try Self.openDirectory(path)
+        defer { close(directory) }
+        close(try Self.openFile(name, in: directory, path: path))
+    }
+
+    /// Makes the directory's own name durable.
+    func syncName() throws { try Self.syncName(of: path) }
 
     /// Lets another process serve the database. Nothing of this directory may be used after.
     func release() { flock(lock, LOCK_UN) }
@@ -153,6 +160,9 @@ final class StateDirectory: Sendable {
         guard count > 0 else { return "unknown" }
         return String(decoding: bytes[..<count].prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
+
+    /// Whether there is a file of that name.
+    func holds(_ name: String) -> Bool { access(path + "/" + name, F_OK) == 0 }
 
     /// Bytes of a file in the directory; 0 where there is none.
     func size(of name: String) -> Int64 {

@@ -90,7 +90,7 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
                 (.damaged, "The database tokens.db is damaged; stop the daemon and restore a backup.")
             case SQLITE_CONSTRAINT, SQLITE_MISUSE, SQLITE_ERROR, SQLITE_RANGE, SQLITE_MISMATCH:
                 (.invariant, "A change broke a rule of the database; this is a fault of the program.")
-            case SQLITE_IOERR where systemErrno == ENOSPC || systemErrno == EDQUOT:
+            case _ where systemErrno == ENOSPC || systemErrno == EDQUOT:
                 (.full, "The disk of the state directory is full; free space on it.")
             case SQLITE_CANTOPEN:
                 (.inputOutput, "The database tokens.db cannot be opened; look at its owner, mode and disk.")
@@ -98,6 +98,19 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
             }
         return StoreError(code, sentence, sqliteCode: result, errno: systemErrno)
     }
+
+    /// What failed while the database was opened, with what GRDB does not tell: that the disk had no room for it, as for the
+    /// shared memory beside the log.
+    func asDiskTells(of path: String) -> StoreError {
+        var disk = statvfs()
+        guard code == .inputOutput, statvfs(path, &disk) == 0,
+            UInt64(disk.f_bavail) * UInt64(disk.f_frsize) < Self.openingBytes
+        else { return self }
+        return .sqlite(sqliteCode, systemErrno: ENOSPC)
+    }
+
+    /// What SQLite asks for at once, at most: 32 KiB of shared memory, and some pages.
+    private static let openingBytes: UInt64 = 65_536
 
     /// Whatever GRDB or a function of this module threw.
     static func any(_ error: any Error) -> StoreError {

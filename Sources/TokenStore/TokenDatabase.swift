@@ -77,7 +77,7 @@ final class TokenDatabase {
             pages = .allocate(capacity: 1)
             pages.initialize(to: 0)
         } catch {
-            throw StoreError.any(error)
+            throw StoreError.any(error).asDiskTells(of: path)
         }
         let hook: @convention(c) (UnsafeMutableRawPointer?, OpaquePointer?, UnsafePointer<CChar>?, Int32) -> Int32 = {
             $0?.assumingMemoryBound(to: Int32.self).pointee = $3

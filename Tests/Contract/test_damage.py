@@ -10,7 +10,7 @@ from daemon import Daemon, public_folder
 from power import tables, verify
 from script import HERE, SCRIPT, Book, Run, exit_code_of_start, report, spread, tell, through
 
-PAGE = 4_096
+PAGE = 1_024
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,57 @@ def test_pages_that_were_overwritten_are_found(history, seeded):
         daemon.kill9()
         daemon.examine()
     report(f"each of {pages} pages overwritten, or a sample: {refused} starts refused")
+
+
+@pytest.mark.parametrize("with_log", [False, True])
+def test_a_database_without_content_is_not_taken_for_a_new_one(history, with_log):
+    daemon = copy_of(history)
+    os.truncate(daemon.state / "tokens.db", 0)
+    if not with_log:
+        (daemon.state / "tokens.db-wal").unlink()
+    log = daemon.state / "tokens.db-wal"
+    before = log.read_bytes() if with_log else b""
+    assert exit_code_of_start(daemon) == 78
+    assert re.search(r"tokens\.db is empty, .*; restore a backup, or, .*, remove it\.", daemon.output()), daemon.output()
+    assert (daemon.state / "tokens.db").stat().st_size == 0
+    assert not with_log or log.read_bytes() == before
+
+
+def test_a_log_without_its_database_is_not_taken_for_a_new_one(history):
+    daemon = copy_of(history)
+    (daemon.state / "tokens.db").unlink()
+    log = daemon.state / "tokens.db-wal"
+    before = log.read_bytes()
+    assert exit_code_of_start(daemon) == 78
+    assert re.search(r"tokens\.db is missing, .*; restore a backup", daemon.output()), daemon.output()
+    assert log.read_bytes() == before and not (daemon.state / "tokens.db").exists()
+
+
+def test_a_backup_takes_the_place_of_a_database_without_content(history):
+    daemon = copy_of(history)
+    backup = daemon.folder / "backup.db"
+    assert daemon.tool("backup", str(backup)).returncode == 0
+    for lost in (lambda database: os.truncate(database, 0), lambda database: database.unlink()):
+        lost(daemon.state / "tokens.db")
+        done = daemon.tool("restore", str(backup), "--accept-missing")
+        assert done.returncode == 0, done
+        daemon.start()
+        with daemon.connect() as root:
+            assert len(root.call("list", application="app-0")["tokens"]) == 1
+        daemon.stop()
+        assert daemon.tool("check").returncode == 0
+
+
+def test_a_first_start_that_was_ended_leaves_nothing_that_hinders(make_daemon):
+    """What it had made so far has another name, and no token was ever in it."""
+    folder = public_folder("scaemtest-damage-")
+    (folder / "state").mkdir(mode=0o700)
+    for suffix in ["", "-wal", "-shm", "-journal"]:
+        (folder / "state" / f"tokens.db.new{suffix}").write_bytes(b"the beginning of something")
+    daemon = make_daemon(folder=folder, state=folder / "state").start()
+    assert sorted(file.name for file in daemon.state.iterdir()) == ["lock", "tokens.db", "tokens.db-shm", "tokens.db-wal"]
+    with daemon.connect() as root:
+        root.call("register", application="a", project_code="p")
 
 
 def test_pages_overwritten_while_it_serves(history):

@@ -4,6 +4,7 @@ nothing."""
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import shapes
 from daemon import eventually, public_folder
 from faults import DISK_SHIM, Panel
+from script import exit_code_of_start
 from wire import assert_error, check_error, request
 
 ENOSPC, EROFS, EIO = 28, 30, 5
@@ -74,13 +76,10 @@ def small_disk(mebibytes):
 def fill_up(folder):
     """Takes all the room there is."""
     filler = folder / "filler"
-    with open(filler, "ab") as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 65_536)
-            file.flush()
-    with open(filler, "ab") as file, contextlib.suppress(OSError):
-        while True:
-            os.write(file.fileno(), b"\0" * 512)
+    for size in (65_536, 512):
+        with open(filler, "ab") as file, contextlib.suppress(OSError):
+            while True:
+                os.write(file.fileno(), b"\0" * size)
     return filler
 
 
@@ -122,15 +121,17 @@ def test_a_full_disk(make_daemon):
         daemon = make_daemon(state=disk / "state").allow_logged_errors().start()
         with daemon.connect() as root:
             token = root.call("register", application="a", project_code="p")["registration_token"]
+            root.call("register", application="b", project_code="p")
             filler = fill_up(disk)
-            # Room within files that are there already may take a few; then it is over.
-            refused = None
-            for number in range(20_000):
-                refused = root.ask("register", {"application": f"fill-{number}", "project_code": "p"})
-                if "error" in refused:
-                    break
-            assert_error(refused, -32007, refused["id"], "storage_unavailable")
-            assert root.call("list", application=f"fill-{number}") == {"tokens": []}
+            # Room within files that are there already may take a few, of the smaller changes a few more; then it is over.
+            for method, name in (("register", "fill-{}"), ("rotate", "b")):
+                for number in range(20_000):
+                    last = name.format(number)
+                    refused = root.ask(method, {"application": last, "project_code": "p"})
+                    if "error" in refused:
+                        break
+                assert_error(refused, -32007, refused["id"], "storage_unavailable")
+                assert method == "rotate" or root.call("list", application=last) == {"tokens": []}
             assert_storage_unavailable(root, token)
             filler.unlink()
             # Nobody sends a change to find out.
@@ -142,6 +143,28 @@ def test_a_full_disk(make_daemon):
         with daemon.connect() as root:
             assert view(root) == seen and root.active(token)
         assert daemon.tool("check").returncode == 0
+        daemon.stop()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_start_on_a_full_disk_says_so_and_the_next_one_serves(make_daemon, is_first):
+    with small_disk(8) as disk:
+        daemon = make_daemon(state=disk / "state").allow_logged_errors()
+        if is_first:
+            daemon.state.mkdir(mode=0o700)
+        else:
+            daemon.start()
+            with daemon.connect() as root:
+                root.call("register", application="a", project_code="p")
+            daemon.kill9()
+            (daemon.state / "tokens.db-shm").unlink()
+        filler = fill_up(disk)
+        assert exit_code_of_start(daemon) == 1
+        assert re.search(r"(critical|error): .*full; free space", daemon.output()), daemon.output()
+        filler.unlink()
+        daemon.start()
+        with daemon.connect() as root:
+            assert len(root.call("list")["tokens"]) == (0 if is_first else 1)
         daemon.stop()
 
 

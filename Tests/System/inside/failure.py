@@ -65,6 +65,11 @@ def check_the_catalog_explains_it():
     assert "put a backup in its place\n" in text.replace("░░ ", ""), text[-3000:]
 
 
+def check_a_database_without_content_starts_once():
+    DATABASE.write_bytes(b"")
+    fails_once("databaseUnusable", "tokens.db is empty, which it never is by itself; restore a backup")
+
+
 def check_after_the_repair_one_start_brings_all_back():
     DATABASE.write_bytes(DATABASE.with_suffix(".good").read_bytes())
     comes_back()
