@@ -145,7 +145,10 @@ static int sync_by(int (*real)(int), int fd) {
     int64_t delay = panel()->sync_delay_milliseconds;
     struct timespec time = {delay / 1000, delay % 1000 * 1000000};
     if (delay) nanosleep(&time, NULL);
-    pass(&panel()->sync_gate, &panel()->sync_waiting);
+    if (__atomic_fetch_sub(&panel()->sync_passes, 1, __ATOMIC_SEQ_CST) <= 0)
+        pass(&panel()->sync_gate, &panel()->sync_waiting);
+    const char *file = strrchr(path, '/');
+    if (file && strcmp(file, "/tokens.db") == 0) pass(&panel()->database_gate, &panel()->database_waiting);
     int failed = fails(panel()->sync_errno);
     begin();
     int result = failed ? -1 : real(fd);

@@ -27,6 +27,9 @@ struct panel {
     volatile int64_t fault_lasts;       // not 0: all later steps fail too, until fault_step is 0
     volatile int64_t sync_gate;         // not 0: syncs of the watched folder wait until it is
     int64_t sync_waiting;               // how many wait there
+    int64_t sync_passes;                // how many go through the shut gate before one waits
+    volatile int64_t database_gate;     // not 0: syncs of the watched folder's tokens.db itself wait until it is
+    int64_t database_waiting;           // how many wait there
 };
 
 static struct panel *panel(void) {

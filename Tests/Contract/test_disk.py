@@ -5,14 +5,21 @@ import contextlib
 import os
 import pathlib
 import re
+import sqlite3
 import subprocess
+import threading
 
 import pytest
 
 import shapes
+from credentials import ServiceManager
 from daemon import eventually, public_folder
+<<<<<<< HEAD
 from faults import DISK_SHIM, Panel
 from script import exit_code_of_start
+=======
+from faults import CLOCK_SHIM, DISK_SHIM, Clock, Panel
+>>>>>>> fix-systemd
 from wire import assert_error, check_error, request
 
 ENOSPC, EROFS, EIO = 28, 30, 5
@@ -58,6 +65,114 @@ def test_an_answer_waits_for_the_disk_and_shows_nothing_before(make_daemon):
             assert b'"result"' in line, line
             assert other.active(token) == (alive and not ends)
             assert view(other) != seen
+
+
+class Upkeep:
+    """What the writer does by itself and commits: how it is brought about, and what of it a reader of the file sees."""
+
+    def __init__(self, daemon, panel, clock):
+        self.daemon, self.panel, self.clock = daemon, panel, clock
+        self.root = daemon.connect()
+        self.here = {"application": "a", "project_code": "p"}
+        self.token = self.root.call("register", **self.here)["registration_token"]
+
+    def rows(self, table):
+        with contextlib.closing(sqlite3.connect(f"file:{self.daemon.state}/tokens.db?mode=ro", uri=True)) as database:
+            return database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+    def register(self, count):
+        names = [os.urandom(16).hex() for _ in range(count)]
+        lines = [request("register", {**self.here, "application": name}, name) for name in names]
+        self.root.pump(b"\n".join(lines) + b"\n", count)
+
+    def rotate(self):
+        self.token = self.root.call("rotate", **self.here)["registration_token"]
+
+    @contextlib.contextmanager
+    def last_used(self):
+        assert self.root.active(self.token)
+        with self.panel.held("sync"):
+            self.clock.advance(60_000)
+            self.panel.await_waiting("sync")
+            yield lambda: self.rows("token WHERE last_used_at IS NOT NULL")
+
+    @contextlib.contextmanager
+    def presented(self):
+        def present():
+            old = self.token
+            self.rotate()
+            assert not self.root.active(old)
+
+        # The first time writes the journal's position, too.
+        present()
+        self.clock.advance(60_000)
+        eventually(lambda: self.rows("ended_presented") == 1, 30, "the upkeep")
+        present()
+        with self.panel.held("sync"):
+            self.clock.advance(60_000)
+            self.panel.await_waiting("sync")
+            yield lambda: self.rows("ended_presented")
+
+    @contextlib.contextmanager
+    def cut(self):
+        """Behind the batch that makes one row too many, which is committed and answered."""
+        self.register(AUDIT_ROWS - 1)
+        assert self.rows("audit") == AUDIT_ROWS
+        self.panel.set(sync_passes=1)
+        with self.panel.held("sync"):
+            self.rotate()
+            self.panel.await_waiting("sync")
+            yield lambda: self.rows("audit_mark")
+
+    @contextlib.contextmanager
+    def checkpoint(self):
+        """Of a log that has grown. Commits sync the log alone."""
+        growing = threading.Thread(target=self.register, args=(AUDIT_ROWS - 1,))
+        with self.panel.held("database"):
+            growing.start()
+            self.panel.await_waiting("database")
+            yield lambda: None
+        growing.join()
+
+
+# The least that audit.rows_max may be.
+AUDIT_ROWS = 10_000
+# WatchdogRule.slowDiskMilliseconds.
+SLOW_DISK_MILLISECONDS = 300_000
+
+
+@pytest.mark.parametrize("what", ["last_used", "presented", "cut", "checkpoint"])
+def test_a_disk_that_is_slow_in_the_upkeep_is_no_stuck_writer(make_daemon, tmp_path, what):
+    """The watchdog is fed, up to the bound; introspection goes on, and the status says what is waited for."""
+    folder = public_folder()
+    panel, manager = Panel(CLOCK_SHIM, DISK_SHIM, watched=folder / "state"), ServiceManager(tmp_path)
+    clock = Clock(panel)
+    # Looked at every 100 ms.
+    environment = {**panel.environment, **manager.environment, "WATCHDOG_USEC": "400000"}
+    daemon = make_daemon(state=folder / "state", environment=environment, config=f"[audit]\nrows_max = {AUDIT_ROWS}\n")
+    daemon.allow_logged_errors().start()
+
+    def is_fed():
+        """Four looks more: the writer has been asked, and has not answered, in at least three."""
+        manager.wait_for("WATCHDOG=1", manager.states.count("WATCHDOG=1") + 4)
+
+    upkeep = Upkeep(daemon, panel, clock)
+    with upkeep.root, daemon.connect() as other, getattr(upkeep, what)() as seen:
+        before = seen()
+        is_fed()
+        clock.advance(SLOW_DISK_MILLISECONDS - 1_000)
+        is_fed()
+        assert other.active(upkeep.token)
+        says = f"STATUS=Changes wait for the disk since {SLOW_DISK_MILLISECONDS // 1_000 - 1} s, introspection goes on."
+        manager.wait(lambda: any(state.startswith(says) for state in manager.states), "what is waited for")
+        assert seen() == before and "does not answer" not in daemon.output()
+        clock.advance(1_000)
+        eventually(lambda: "does not answer" in daemon.output(), 30, "the end of patience")
+        assert other.active(upkeep.token)
+    is_fed()
+    eventually(lambda: before is None or seen() > before, 30, "what was waited for")
+    daemon.stop()
+    manager.close()
 
 
 # A disk that refuses.

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from boot import INSIDE
-from installed import ROOT, boot_installed, checks_of
+from installed import ROOT, boot_installed, checks_of, shim
 
 SCRIPT = INSIDE / "credentials.py"
 SOCKET = "/run/scaem-tokend/credential.sock"
@@ -39,18 +39,20 @@ def configuration():
 
 @pytest.fixture(scope="module")
 def booted(tmp_path_factory):
-    shim = tmp_path_factory.mktemp("shim") / "kill_shim.so"
+    kill_shim = tmp_path_factory.mktemp("shim") / "kill_shim.so"
     source = ROOT / "Tests" / "Contract" / "kill_shim.c"
     subprocess.run(
-        ["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True, timeout=60
+        ["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", kill_shim, source, "-ldl"], check=True, timeout=60
     )
     units = "/etc/systemd/system"
     simple = unit(f"ExecStart={keep('token')}")
     files = {
         "/etc/scaem-tokend/config.toml": configuration(),
-        "/test/kill_shim.so": shim,
+        "/test/kill_shim.so": kill_shim,
+        "/test/freeze.so": shim("freeze"),
         "/test/MessageID.swift": ROOT / "Sources" / "Systemd" / "MessageID.swift",
-        f"{units}/scaem-tokend.service.d/kill.conf": "[Service]\nEnvironment=LD_PRELOAD=/test/kill_shim.so\n"
+        f"{units}/scaem-tokend.service.d/kill.conf": "[Service]\n"
+        "Environment=LD_PRELOAD=/test/kill_shim.so:/test/freeze.so\n"
         "Environment=SCAEM_TEST_KILL_AT=/var/lib/scaem-tokend/kill-at\n",
         f"{units}/web.service": simple,
         f"{units}/stranger.service": simple,

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Units that get their tokens through LoadCredential=: exactly a token in $CREDENTIALS_DIRECTORY, or no start."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -8,12 +9,14 @@ import sqlite3
 import subprocess
 
 from checks import eventually, journal, main, prop, run
-from tokend import drop_in, records
+from tokend import drop_in, records, status_text, switched
 
 DAEMON = "scaem-tokend.service"
+ALL = ("scaem-tokend.socket", "scaem-tokend-credential.socket", DAEMON)
 # In the state directory: the one place where the daemon may remove it again.
 KILL_AT = pathlib.Path("/var/lib/scaem-tokend/kill-at")
 GOT = pathlib.Path("/run/got")
+HOLD = pathlib.Path("/run/hold")
 TOKEN = re.compile(r"api_key\|[0-9A-Za-z]{64}")
 # So long that the address has 107 bytes, the most that systemd binds, where its random number has all its digits.
 LONG = "n" * (78 - len(".service")) + ".service"
@@ -274,32 +277,132 @@ def check_a_stop_in_between_leaves_a_token_or_no_start():
     run("systemctl", "kill", "--kill-whom=main", "-s", "STOP", DAEMON)
     start_many(FEW)
     eventually(lambda: states(FEW) == {"activating"}, what="the units")
-    run("systemctl", "stop", "scaem-tokend.socket", "scaem-tokend-credential.socket", DAEMON)
+    run("systemctl", "stop", *ALL)
     print(f"{outcome_of(FEW)} of {len(FEW)} units started through a stop")
+
+
+def start_few_that_wait():
+    """Units whose connections are in the socket's backlog when this returns."""
+    start_many(FEW)
+    eventually(lambda: waiting() == len(FEW), what="the units' connections")
+
+
+def waiting():
+    """Connections that nobody has accepted: those without a file, which proc(5) calls connecting."""
+    lines = pathlib.Path("/proc/net/unix").read_text().splitlines()
+    return len([line for line in lines if line.endswith(" /run/scaem-tokend/credential.sock") and line.split()[5] == "02"])
+
+
+@contextlib.contextmanager
+def slowly_started():
+    """The daemon as it starts and gets no further, with units that wait for it."""
+    run("systemctl", "stop", *ALL)
+    run("systemctl", "start", *ALL[:2])
+    with switched("slow-start"):
+        start_few_that_wait()
+        # From here on it is deaf to SIGTERM until it serves.
+        eventually(lambda: status_text().startswith("Opening the database"), what="the start")
+        yield
+
+
+def stop_all_from(state):
+    """Begins to stop all; returns when the stop is the service's matter."""
+    assert prop(DAEMON, "SubState") == state, prop(DAEMON, "SubState")
+    stopping = subprocess.Popen(["systemctl", "stop", *ALL])
+    eventually(lambda: prop(DAEMON, "SubState") in ("stop-sigterm", "stop-post"), what="the stop")
+    return stopping
+
+
+def hold_the_end(before="", behind=""):
+    """From now on systemd stands still when the daemon has ended, until `let_go`; other lines may go before and behind."""
+    os.mkfifo(HOLD)
+    HOLD.chmod(0o666)
+    # Nothing that ends by itself runs there: the container's cgroups would be cleared behind the next start.
+    drop_in(f"[Service]\n{before}\nExecStopPost=/bin/sh -c 'read line <{HOLD}'\n{behind}\n", name="hold")
+
+
+def let_go(ending):
+    HOLD.write_text("go on\n")
+    assert ending.wait(NEXT_INSTANCE_SECONDS) == 0
+    drop_in("", name="hold")
+    HOLD.unlink()
+
+
+def start_few_when_it_has_ended():
+    eventually(lambda: prop(DAEMON, "SubState") == "stop-post", NEXT_INSTANCE_SECONDS, "the daemon's end")
+    start_many(FEW)
+    eventually(lambda: states(FEW) <= {"activating", "failed"}, what="the units")
 
 
 def start_few_at_the_end_of(*command):
     """Runs a command that ends the daemon, and lets a few units start when that has ended and systemd is not done."""
-    hold = pathlib.Path("/run/hold")
-    os.mkfifo(hold)
-    hold.chmod(0o666)
-    # Nothing that ends by itself runs there: the container's cgroups would be cleared behind the next start.
-    drop_in(f"[Service]\nExecStopPost=/bin/sh -c 'read line <{hold}'\n", name="hold")
+    hold_the_end()
     ending = subprocess.Popen(["systemctl", *command])
-    eventually(lambda: prop(DAEMON, "SubState") == "stop-post", what="the daemon's end")
-    start_many(FEW)
-    eventually(lambda: states(FEW) <= {"activating", "failed"}, what="the units")
-    hold.write_text("go on\n")
-    assert ending.wait(NEXT_INSTANCE_SECONDS) == 0
-    drop_in("", name="hold")
-    hold.unlink()
+    start_few_when_it_has_ended()
+    let_go(ending)
 
 
 def check_between_the_daemon_s_end_and_its_socket_s_nothing_starts():
     """What was then in the socket's backlog systemd would accept and close."""
     start_daemon()
-    start_few_at_the_end_of("stop", "scaem-tokend.socket", "scaem-tokend-credential.socket", DAEMON)
+    start_few_at_the_end_of("stop", *ALL)
     assert outcome_of(FEW) == 0
+
+
+def check_a_kill_in_the_stop_of_a_start_gives_nothing():
+    """A stop of what starts does without ExecStop=: the socket was open until systemd emptied it."""
+    with slowly_started():
+        stopping = stop_all_from("start")
+        kill_daemon()
+        assert stopping.wait(NEXT_INSTANCE_SECONDS) == 0
+    assert outcome_of(FEW) == 0
+
+
+def check_the_stop_of_a_start_whose_daemon_does_not_run_yet_gives_nothing():
+    run("systemctl", "start", *ALL[:2])
+    drop_in("[Service]\nExecStartPre=/bin/sleep 1h\n", name="before")
+    start_few_that_wait()
+    stopping = subprocess.Popen(["systemctl", "stop", *ALL])
+    assert stopping.wait(NEXT_INSTANCE_SECONDS) == 0
+    drop_in("", name="before")
+    assert outcome_of(FEW) == 0
+
+
+def check_the_stop_of_a_start_leaves_a_token_or_no_start():
+    """Who waits is answered, and asks for its next credential when nobody answers any more."""
+    with slowly_started():
+        stopping = stop_all_from("start")
+    assert stopping.wait(NEXT_INSTANCE_SECONDS) == 0
+    print(f"{outcome_of(FEW)} of {len(FEW)} units started through the stop of a start")
+
+
+def check_the_stop_of_a_reload_gives_nothing():
+    """It does without ExecStop=, too."""
+    start_daemon()
+    hold_the_end()
+    with switched("slow-reload"):
+        reloading = subprocess.Popen(["systemctl", "reload", DAEMON])
+        eventually(lambda: prop(DAEMON, "SubState") == "reload", what="the reload")
+        stopping = stop_all_from("reload")
+    start_few_when_it_has_ended()
+    let_go(stopping)
+    reloading.wait(NEXT_INSTANCE_SECONDS)
+    assert outcome_of(FEW) == 0
+
+
+def check_a_stop_between_a_crash_and_the_next_start_gives_nothing():
+    """It comes before the unit's own line, and behind that there is no pause in which it might."""
+    start_daemon()
+    text = pathlib.Path(f"/usr/lib/systemd/system/{DAEMON}").read_text()
+    hold_the_end("ExecStopPost=", re.search(r"^ExecStopPost=(?:.*\\\n)*.*$", text, re.M)[0])
+    kill_daemon()
+    eventually(lambda: prop(DAEMON, "SubState") == "stop-post", NEXT_INSTANCE_SECONDS, "the daemon's end")
+    start_few_that_wait()
+    stopping = subprocess.Popen(["systemctl", "stop", *ALL])
+    eventually(lambda: " stop " in run("systemctl", "list-jobs", "--no-legend", ALL[1]), what="the stop")
+    let_go(stopping)
+    assert outcome_of(FEW) == 0
+    assert prop(DAEMON, "RestartUSec") == "0"
 
 
 def check_but_a_restart_keeps_them_waiting():
@@ -323,7 +426,7 @@ def check_a_daemon_that_cannot_start_gives_nothing():
 
 
 def check_without_the_socket_nothing_starts():
-    run("systemctl", "stop", "scaem-tokend.socket", "scaem-tokend-credential.socket", DAEMON)
+    run("systemctl", "stop", *ALL)
     assert start("web.service") is None
 
 

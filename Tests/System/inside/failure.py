@@ -2,13 +2,16 @@
 """What no further start mends: one start, one sentence, although callers keep connecting; after the repair one
 `systemctl start` brings all back."""
 
+import contextlib
 import socket
 import threading
 import time
 
-from checks import eventually, main, prop, run
+from checks import eventually, journal, main, prop, run
 from tokend import DATABASE, SERVICE, SOCKET, SOCKET_UNIT, call, configure, records, starts, state, status_text
+from wire import Connection
 
+TRIES = 4
 stop = threading.Event()
 
 
@@ -93,6 +96,37 @@ def check_a_crash_is_started_again_and_nobody_is_refused():
         run("systemctl", "kill", "--kill-whom=main", "-s", "SEGV", SERVICE)
         eventually(lambda: prop(SERVICE, "MainPID") not in ("0", pid), 150, "the next start")
         assert call("ping") == {}
+
+
+def check_a_start_on_a_full_disk_is_tried_until_there_is_room():
+    """Callers wait in the sockets meanwhile; the pace of the tries does not use StartLimitBurst= up."""
+    run("systemctl", "stop", SOCKET_UNIT, SERVICE)
+    # These checks alone have started them as often as is allowed.
+    run("systemctl", "reset-failed", SOCKET_UNIT, SERVICE)
+    folder = DATABASE.parent
+    run("mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", folder)
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    said = len(records("cannotStart"))
+    begun = time.time()
+    run("systemctl", "start", SOCKET_UNIT)
+    with Connection(SOCKET, timeout=150) as waiting:
+        waiting.send(b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+        eventually(lambda: len(records("cannotStart")) >= said + TRIES, 150, "the tries")
+        assert "full" in records("cannotStart")[-1]["MESSAGE"], records("cannotStart")[-1]
+        assert prop(SOCKET_UNIT, "ActiveState") == "active" and state() != "failed"
+        filler.unlink()
+        assert waiting.read_line() == b'{"jsonrpc":"2.0","id":1,"result":{}}'
+    eventually(lambda: state() == "active", what="the end of the start")
+    assert prop(SOCKET_UNIT, "ActiveState") == "active"
+    times = [int(entry["__REALTIME_TIMESTAMP"]) / 1e6 for entry in journal("_PID=1", "UNIT=" + SERVICE)
+             if entry["MESSAGE"].startswith("Starting ")]  # fmt: skip
+    times = [at for at in times if at > begun]
+    assert len(times) > TRIES
+    seconds, burst = int(prop(SERVICE, "StartLimitIntervalUSec").removesuffix("s")), int(prop(SERVICE, "StartLimitBurst"))
+    assert min(later - earlier for earlier, later in zip(times, times[1:])) > seconds / burst, times
 
 
 main(globals())

@@ -2,6 +2,7 @@
 """The watchdog, with one part of the daemon standing still at a time."""
 
 import contextlib
+import os
 import subprocess
 import threading
 import time
@@ -106,6 +107,23 @@ def check_a_disk_that_is_slow_beyond_the_bound_is_a_stuck_writer():
     eventually(lambda: state() == "active" and main_pid() not in (0, pid), 150, "the next start")
     assert call("ping") == {}
     assert len(records("partStuck", "SCAEM_PART=writer")) == 2
+
+
+def check_a_stop_that_hangs_in_a_loop_is_ended():
+    """It asks for more time while its callers may still be answered, and then no more: TimeoutStopSec= ends it."""
+    configure("[server]\nevent_loops = 2\ndrain_seconds = 1\n")
+    restart_with(WatchdogSec=SPARES_SECONDS, TimeoutStopSec=2)
+    pid, stuck = main_pid(), len(records("partStuck", "SCAEM_PART=loop-1"))
+    with switched("freeze-loop-1"):
+        eventually(lambda: len(records("partStuck", "SCAEM_PART=loop-1")) > stuck, 30, "the loop's standstill")
+        stopping = subprocess.Popen(["systemctl", "stop", SERVICE])
+        # 31 s (Supervisor.closingMilliseconds), what was asked for last, and a busy machine.
+        eventually(lambda: not os.path.exists(f"/proc/{pid}"), 31 + 30 + 30, "the end")
+    assert stopping.wait(150) == 0
+    assert any("'stop-sigterm' timed out. Killing." in text for text in service_messages()[-20:]), service_messages()[-20:]
+    configure("[server]\nevent_loops = 2\n")
+    restart_with(WatchdogSec=SPARES_SECONDS)
+    assert call("ping") == {}
 
 
 def check_a_long_start_gets_its_time():
