@@ -14,12 +14,8 @@ import pytest
 import shapes
 from credentials import ServiceManager
 from daemon import eventually, public_folder
-<<<<<<< HEAD
-from faults import DISK_SHIM, Panel
-from script import exit_code_of_start
-=======
 from faults import CLOCK_SHIM, DISK_SHIM, Clock, Panel
->>>>>>> fix-systemd
+from script import exit_code_of_start
 from wire import assert_error, check_error, request
 
 ENOSPC, EROFS, EIO = 28, 30, 5

@@ -5,6 +5,7 @@ Needs no build and no daemon: `make check` runs it alone.
 
 import pathlib
 import re
+import subprocess
 
 import pytest
 
@@ -109,6 +110,17 @@ def test_no_file_is_too_long():
         if (count := len(file.read_text().splitlines())) > MAX_LINES
     ]
     assert not wrong, f"at most {MAX_LINES}:\n" + "\n".join(wrong)
+
+
+def test_every_merge_was_ended():
+    """A test that cannot be read fails as a whole file, and only where somebody runs it."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    # A copy that is no repository has the same files, and more.
+    files = [ROOT / name for name in done.stdout.split("\0") if name] or swift_files(SOURCES, ROOT / "Tests")
+    files += sorted((ROOT / "Tests").rglob("*.py"))
+    marker = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+    wrong = {str(relative(file)) for file in files if file.is_file() and marker.search(file.read_bytes())}
+    assert not wrong, "\n".join(sorted(wrong))
 
 
 def documents():
