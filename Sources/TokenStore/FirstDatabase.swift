@@ -11,33 +11,45 @@ extension StateDirectory {
     /// - Throws: `StoreError`: `damaged` where one was lost.
     func makeFirstDatabase() throws {
         // What a start has left that ended in the middle of this.
-        removeUnfinished()
-        if holds("tokens.db") {
-            guard size(of: "tokens.db") == 0 else { return }
+        try removeUnfinished()
+        if try isDatabaseThere() { return }
+        try syncName()
+        let new = "\(path)/\(Self.unfinished)"
+        do {
+            try makeFile(Self.unfinished)
+            try fill(new)
+            // An older program has left it that was ended as it made its first database: it would be rolled back into this one.
+            try remove("tokens.db-journal")
+            guard rename(new, databasePath) == 0 else {
+                throw StoreError.system("\(databasePath) cannot be made", errno: errno)
+            }
+        } catch {
+            try? removeUnfinished()
+            throw error
+        }
+        try removeUnfinished()
+        try syncNames()
+    }
+
+    /// - Returns: false where there never was one.
+    /// - Throws: `StoreError`: `damaged` where there was one and its content is gone.
+    func isDatabaseThere() throws -> Bool {
+        if try holds("tokens.db") {
+            guard size(of: "tokens.db") == 0 else { return true }
             throw StoreError(
                 .damaged,
                 "The database \(databasePath) is empty, which it never is by itself; restore a backup, or, where no token "
                     + "was ever issued here, remove it.")
         }
-        guard size(of: "tokens.db-wal") == 0 else {
-            throw StoreError(
-                .damaged,
-                "The database \(databasePath) is missing, and its log tokens.db-wal is there; restore a backup, or, where "
-                    + "no token was ever issued here, remove the log.")
-        }
-        try syncName()
-        defer { removeUnfinished() }
-        let new = "\(path)/\(Self.unfinished)"
-        try makeFile(Self.unfinished)
-        try fill(new)
-        guard rename(new, databasePath) == 0 else {
-            throw StoreError.system("\(databasePath) cannot be made", errno: errno)
-        }
-        try syncNames()
+        guard try holds("tokens.db-wal"), size(of: "tokens.db-wal") > 0 else { return false }
+        throw StoreError(
+            .damaged,
+            "The database \(databasePath) is missing, and its log tokens.db-wal is there; restore a backup, or, where no "
+                + "token was ever issued here, remove the log.")
     }
 
-    private func removeUnfinished() {
-        for suffix in ["", "-wal", "-shm", "-journal"] { unlink("\(path)/\(Self.unfinished)\(suffix)") }
+    private func removeUnfinished() throws {
+        for suffix in ["", "-wal", "-shm", "-journal"] { try remove(Self.unfinished + suffix) }
     }
 
     private func fill(_ new: String) throws {

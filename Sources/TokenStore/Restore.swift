@@ -182,6 +182,8 @@ public final class Restore {
         let path = directory.databasePath
         let kept = path + ".replaced"
         let hadOne = directory.size(of: "tokens.db") > 0
+        // Ended in the middle of what follows, it must not look as if there had never been a database.
+        if try !directory.holds("tokens.db") { try directory.makeFile("tokens.db") }
         var connection: OpaquePointer?
         // Beside a database that is empty SQLite would remove the log, which may be all that there is.
         if hadOne, sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK {
@@ -189,9 +191,7 @@ public final class Restore {
         }
         sqlite3_close_v2(connection)
         for suffix in ["", "-wal"] { unlink(kept + suffix) }
-        guard !directory.holds("tokens.db") || link(path, kept) == 0 else {
-            throw StoreError.system("\(kept) cannot be made", errno: errno)
-        }
+        guard link(path, kept) == 0 else { throw StoreError.system("\(kept) cannot be made", errno: errno) }
         if directory.size(of: "tokens.db-wal") > 0 { rename(path + "-wal", kept + "-wal") }
         for suffix in ["-wal", "-shm"] { unlink(path + suffix) }
         guard rename(staged, path) == 0 else { throw StoreError.system("\(path) cannot be replaced", errno: errno) }

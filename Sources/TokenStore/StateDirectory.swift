@@ -16,7 +16,7 @@ final class StateDirectory: Sendable {
         defer { close(directory) }
         lock = try Self.takeLock(in: directory, path: path)
         do {
-            if holds("tokens.db") { close(try Self.openFile("tokens.db", in: directory, path: path)) }
+            if try holds("tokens.db") { close(try Self.openFile("tokens.db", in: directory, path: path)) }
         } catch {
             close(lock)
             throw error
@@ -161,12 +161,25 @@ final class StateDirectory: Sendable {
         return String(decoding: bytes[..<count].prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
 
-    /// Whether there is a file of that name.
-    func holds(_ name: String) -> Bool { access(path + "/" + name, F_OK) == 0 }
+    /// Whether there is something of that name.
+    /// - Throws: `StoreError` where the disk does not say: what is not known to be missing is not made anew.
+    func holds(_ name: String) throws -> Bool {
+        var status = stat()
+        if lstat(path + "/" + name, &status) == 0 { return true }
+        guard errno == ENOENT else { throw StoreError.system("\(path)/\(name) cannot be looked at", errno: errno) }
+        return false
+    }
 
-    /// Bytes of a file in the directory; 0 where there is none.
+    /// Bytes of a file in the directory, for who is told of them; 0 where there is none.
     func size(of name: String) -> Int64 {
         var status = stat()
         return stat(path + "/" + name, &status) == 0 ? Int64(status.st_size) : 0
+    }
+
+    /// Removes a file, where there is one.
+    func remove(_ name: String) throws {
+        guard unlink(path + "/" + name) == 0 || errno == ENOENT else {
+            throw StoreError.system("\(path)/\(name) cannot be removed", errno: errno)
+        }
     }
 }

@@ -19,7 +19,7 @@ public struct StoreConfiguration: Sendable {
     /// has its turn, and twice what one owner may hold.
     public var listWalkRows = 20_000
     /// Bytes of the write-ahead log after which an idle moment is used for a checkpoint.
-    public var idleCheckpointBytes = 4 << 20
+    public var idleCheckpointBytes = 1 << 20
     /// Bytes after which one is begun beside the writer: rare, and bounded on the disk.
     public var busyCheckpointBytes = 32 << 20
     /// How long nothing must come in before the moment counts as idle.

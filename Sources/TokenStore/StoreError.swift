@@ -104,7 +104,7 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
     func asDiskTells(of path: String) -> StoreError {
         var disk = statvfs()
         guard code == .inputOutput, statvfs(path, &disk) == 0,
-            UInt64(disk.f_bavail) * UInt64(disk.f_frsize) < Self.openingBytes
+            UInt64(disk.f_bavail) * UInt64(disk.f_frsize) < Self.openingBytes || disk.f_favail == 0
         else { return self }
         return .sqlite(sqliteCode, systemErrno: ENOSPC)
     }

@@ -221,6 +221,9 @@ extension Writer {
         _ = checkpointing.finish()
         database.close()
         do {
+            guard try directory.isDatabaseThere() else {
+                throw StoreError(.damaged, "The database tokens.db is gone; stop the daemon and restore a backup.")
+            }
             if isLogLost { try TokenDatabase.recover(in: directory) }
             isLogLost = false
             let opened = try TokenDatabase(in: directory)

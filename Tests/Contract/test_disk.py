@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -81,6 +82,13 @@ class Upkeep:
         lines = [request("register", {**self.here, "application": name}, name) for name in names]
         self.root.pump(b"\n".join(lines) + b"\n", count)
 
+    def rest(self):
+        """Until the disk is left alone for longer than an idle moment, in which a log that has grown is checkpointed."""
+        steps, seen = None, self.panel.get("steps")
+        while steps != seen:
+            time.sleep(0.5)
+            steps, seen = seen, self.panel.get("steps")
+
     def rotate(self):
         self.token = self.root.call("rotate", **self.here)["registration_token"]
 
@@ -114,6 +122,7 @@ class Upkeep:
         """Behind the batch that makes one row too many, which is committed and answered."""
         self.register(AUDIT_ROWS - 1)
         assert self.rows("audit") == AUDIT_ROWS
+        self.rest()
         self.panel.set(sync_passes=1)
         with self.panel.held("sync"):
             self.rotate()

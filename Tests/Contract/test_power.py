@@ -4,25 +4,25 @@ or not at all, and the audit's chain holds. Made from the trace of one run, at a
 import errno
 import os
 import sqlite3
+import threading
 
 import pytest
 
 import shapes
 from daemon import Daemon, eventually, public_folder
-from power import Disk, read_trace, verify
+from power import Disk, read_trace, tables, verify
 from script import HERE, SCRIPT, Run, numbered_calls, recovered, report, spread, through
 
-# Rotations before the idle checkpoint; each takes some pages of the log, and 1,000 make the daemon fold it.
-ROTATIONS = 160
+# Callers at once, and rotations of each: together over 1 MiB of the log, which the daemon folds in the next idle moment.
+CALLERS, ROTATIONS = 12, 200
 
 
-def cut_everywhere(run, random, every, wanted, since=0):
-    """Loses the power after each of every so many calls after a step, and, at `wanted` of them, starts a daemon on what is left."""
+def cut_everywhere(run, random, every, wanted, verify=verify):
+    """Loses the power after each of every so many calls, and, at `wanted` of them, starts a daemon on what is left."""
     calls = read_trace(run.trace)
     if os.environ.get("SCAEM_FAULT_POINTS") == "all":
         every, wanted = 1, 50
-    late = [number for number, call in enumerate(calls) if call.step > since]
-    cut = set(spread(late, len(late) // every, random))
+    cut = set(spread(range(len(calls)), len(calls) // every, random))
     started = set(spread(sorted(cut), wanted, random))
     disk, target, tried = Disk(), public_folder("scaemtest-lost-") / "state", 0
     ways = {"nothing": lambda: False, "all": lambda: True, "some": lambda: random.random() < 0.5}
@@ -70,9 +70,48 @@ def run():
 
 
 def test_the_power_is_lost_after_each_call(run, seeded):
-    """A history with a stop in it, and a checkpoint in an idle moment."""
-    through(run, [*SCRIPT, *[("rotate", HERE)] * ROTATIONS])
-    cut_everywhere(run, seeded, 5, 3)
+    """A history with a stop in it."""
+    through(run)
+    cut_everywhere(run, seeded, 3, 3)
+
+
+def test_the_power_is_lost_while_many_ask(run, seeded):
+    """Commits whose syncs a thread does, while the next transaction is written, and a checkpoint in an idle moment. Of each
+    caller's tokens the last one that it was told is there, or one that was on its way."""
+    assert run.start()
+    told = {f"many-{number}": [] for number in range(CALLERS)}
+    folded = run.daemon.state / "tokens.db"
+    before = folded.stat().st_mtime_ns
+
+    def rotate(name):
+        with run.daemon.connect() as caller:
+            for method in ["register", *["rotate"] * ROTATIONS]:
+                answer = caller.call(method, application=name, project_code="p")
+                told[name].append((run.panel.get("steps"), shapes.fingerprint(answer["registration_token"])))
+
+    callers = [threading.Thread(target=rotate, args=[name]) for name in told]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    eventually(lambda: folded.stat().st_mtime_ns > before, 30, "the checkpoint of an idle moment")
+    with run.daemon.connect() as root:
+        root.call("unregister", application="many-0")
+    run.stop()
+    syncs = sum(call.kind == "sync" and call.path.endswith("-wal") for call in read_trace(run.trace))
+    assert syncs < CALLERS * ROTATIONS / 2, "each had a commit of its own"
+
+    def verify_each(_, step, folder):
+        found = tables(folder / "tokens.db") if (folder / "tokens.db").exists() else None
+        held = found[1] if found else {}
+        for name, tokens in told.items():
+            least = sum(at <= step for at, _ in tokens)
+            if least == 0 or (name == "many-0" and (name, "p") not in held):
+                continue
+            places = [place for place, (_, token) in enumerate(tokens, 1) if token == held.get((name, "p"))]
+            assert places and places[0] >= least, f"{name}: token {least} was told, {places} is there"
+
+    cut_everywhere(run, seeded, 20, 0, verify_each)
 
 
 @pytest.mark.parametrize("meanwhile", ["serves on", "serves on later", "is killed"])
@@ -109,9 +148,7 @@ def test_a_sync_fails_and_later_the_power_is_lost(seeded):
         run = Run(step, errno.EIO)
         try:
             through(run)
-            # Before the first answer SQLite makes the file, with a rollback journal: of what two faults leave then, a
-            # start may say that it is damaged, and nothing was promised of it.
-            cut_everywhere(run, seeded, 5, 0, since=run.moments[1][0])
+            cut_everywhere(run, seeded, 5, 0)
         except AssertionError as failure:
             raise AssertionError(f"step {step} failed: {failure}") from failure
         finally:
