@@ -302,6 +302,64 @@ import TokenModel
         #expect(used < 0.1)
     }
 
+    /// The clock is set while the disk is waited for, between the look at the clock and the look at what is old.
+    @Test func aClockThatIsSetDuringTheUpkeepMakesNothingOld() throws {
+        try #require(FaultyDisk.isInstalled)
+        var configuration = StoreConfiguration()
+        configuration.auditKeepSeconds = 86_400
+        configuration.auditPruneRows = 4
+        let test = try TestLedger(configuration: configuration)
+        try test.run(.register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
+        for _ in 0..<9 { try test.run(rotate("a")) }
+        let hold = SyncHold()
+        FaultyDisk.held.withLock { $0[test.directory.path] = hold }
+        defer { hold.release() }
+        test.clock.advance(seconds: 3_700)
+        for _ in 0..<2 { try test.run(.revoke(application: app("nobody"), project: project("p"))) }
+        hold.hold()
+        test.ledger.noteJournal(JournalStatus(state: .ok, sent: 10, confirmed: 10, synced: 8))
+        test.clock.advance(seconds: 46)
+        try test.submit(.revoke(application: app("nobody"), project: project("p")))
+        try hold.awaitOne()
+        test.clock.setWallBack(seconds: -31_536_000)
+        hold.release()
+        for _ in 0..<3 { try test.run(.revoke(application: app("nobody"), project: project("p"))) }
+        let bounds = try test.ledger.recordBounds()
+        #expect(bounds == (1, 10), "nothing goes for its age within an hour of a jump: \(bounds)")
+    }
+
+    @Test(arguments: [Int64(0), 31_536_000]) func aStartInAWrongYearDoesNotForgetWhatWasEnded(ahead: Int64) throws {
+        let test = try TestLedger()
+        let old = try test.credentials(
+            .register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
+        try test.run(rotate("a"))
+        test.clock.setWallBack(seconds: -ahead)
+        try test.reopen()
+        sleepMilliseconds(300)
+        test.clock.setWallBack(seconds: ahead)
+        try test.run(.revoke(application: app("nobody"), project: project("p")))
+        test.ledger.noteInactive(old.token.digest, by: TestLedger.caller("mallory", uid: 1_001))
+        test.ledger.close()
+        #expect(try presentations(test).map(\.uid) == [1_001])
+    }
+
+    /// docs/limits.md: delegated uids are one user together, who has a quarter of what may wait.
+    @Test func delegatedUidsAreOneUserInTheQueue() throws {
+        let queue = MutationQueue(capacity: 4_096, shareOfUser: 4)
+        func add(_ name: String, _ uid: UInt32) -> Bool {
+            let mutation = Mutation(
+                command: .revokeToken(TokenDigest(words: (1, 2, 3, 4))), caller: TestLedger.caller(name, uid: uid),
+                ticket: .init(loop: 0, connection: 1, position: 0))
+            if case .accepted = queue.add(mutation) { return true }
+            return false
+        }
+        var taken = 0
+        for uid in UInt32(100_000)..<100_008 { for _ in 0..<1_024 where add("uid-\(uid)", uid) { taken += 1 } }
+        let hasRoom = add("alice", 1_000)
+        print("eight delegated uids got \(taken) of 4,096 places; alice got one: \(hasRoom)")
+        #expect(taken <= 1_024 && hasRoom)
+    }
+
     /// Until the one step, the database is as it was; even where another program reads it, so that its log could not be
     /// folded into it.
     @Test func aRestoreThatFailsAtItsStepHasTakenNothing() throws {
@@ -334,6 +392,29 @@ import TokenModel
         let (head, tokens) = try (file.auditHead().sequence, file.check().tokens)
         #expect(head == 2, "an acknowledged change is gone")
         #expect(tokens == 0, "the revoked token is back in the database that was to stay as it was")
+    }
+
+    /// What cannot be moved is not removed.
+    @Test func theLogOfTheReplacedDatabaseIsKeptOrNothingIsReplaced() throws {
+        let test = try TestLedger()
+        try test.run(.register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
+        let backup = test.directory.path + "/backup.db"
+        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        try test.reopen()
+        let path = test.directory.path + "/tokens.db"
+        var connection: OpaquePointer?
+        #expect(sqlite3_open_v2(path, &connection, SQLITE_OPEN_READONLY, nil) == SQLITE_OK)
+        #expect(sqlite3_exec(connection, "BEGIN; SELECT count(*) FROM token", nil, nil, nil) == SQLITE_OK)
+        try test.run(.revoke(application: app("a"), project: project("p")))
+        test.ledger.close()
+        let restore = try Restore(
+            DatabaseFile(path: backup), stateDirectory: test.directory.path, since: nil, acceptingMissing: false)
+        refusedRename.withLock { $0 = path + ".replaced-wal" }
+        let outcome = try? restore.run(now: test.clock.wall())
+        refusedRename.withLock { $0 = nil }
+        sqlite3_close_v2(connection)
+        let old = try DatabaseFile(path: outcome == nil ? path : path + ".replaced")
+        #expect(try old.auditHead().sequence == 2, "an acknowledged change is nowhere in what is kept")
     }
 }
 
