@@ -62,11 +62,13 @@ public struct FairQueue<Element> {
         lines[uid, default: Line()].elements.append(element)
     }
 
-    /// Gives back what was taken last of its uid, so that it is the next of it.
+    /// Gives back what was taken last of its uid, so that it is the next of all: else who always has something would stand
+    /// before it each time that it has to wait.
     @inlinable
     public mutating func giveBack(_ element: Element, of uid: UInt32) {
         waiting += 1
-        if lines[uid] == nil { turns.append(uid) }
+        turns.removeAll { $0 == uid }
+        turns.insert(uid, at: 0)
         lines[uid, default: Line()].giveBack(element)
     }
 

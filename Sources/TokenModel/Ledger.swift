@@ -6,6 +6,8 @@ public final class Caller: Sendable {
     public let principal: Principal
     public let uid: UInt32
     public let gid: UInt32
+    /// Whose share of what is scarce it takes: its uid's, or one of all uids that are recycled or delegated.
+    public let account: UInt32
     public let process: PeerProcess
     /// Root, a member of `scaem-admin`, or the user whose own daemon this is; as of connect.
     public let isAdministrator: Bool
@@ -14,9 +16,10 @@ public final class Caller: Sendable {
 
     /// Makes a caller of what the kernel and the name service said.
     public init(
-        principal: Principal, uid: UInt32, gid: UInt32, process: PeerProcess, isAdministrator: Bool,
-        isVerifier: Bool = false
+        principal: Principal, uid: UInt32, gid: UInt32, account: UInt32? = nil, process: PeerProcess,
+        isAdministrator: Bool, isVerifier: Bool = false
     ) {
+        self.account = account ?? uid
         self.principal = principal
         self.uid = uid
         self.gid = gid

@@ -101,24 +101,23 @@ public enum Rules {
 
     /// What `revoke` by token does to the row that holds the token.
     public enum TokenRevocation: Equatable, Sendable {
-        /// It was dead already and leaves nothing behind.
+        /// It is not there.
         case nothing
         /// The current token goes, and its previous ones with it.
         case all(ended: [Fingerprint])
-        /// A living previous token goes alone.
+        /// A previous token goes alone. One that was dead already goes, too, and was not ended by this: a clock that is set back
+        /// shall not bring it back.
         case one(remaining: HeldToken, ended: [Fingerprint])
     }
 
     /// Ends the token of a digest. An expired current token goes too: until then it counts as held.
     public static func revoke(_ digest: TokenDigest, held: HeldToken, now: Moment) -> TokenRevocation {
         if held.digest == digest { return .all(ended: held.alive(at: now)) }
-        guard let token = held.previous.first(where: { $0.digest == digest }), token.isAlive(at: now) else {
-            return .nothing
-        }
+        guard let token = held.previous.first(where: { $0.digest == digest }) else { return .nothing }
         let remaining = HeldToken(
             digest: held.digest, issuedAt: held.issuedAt, expiresAt: held.expiresAt,
             previous: held.previous.filter { $0.digest != digest })
-        return .one(remaining: remaining, ended: [digest.fingerprint])
+        return .one(remaining: remaining, ended: token.isAlive(at: now) ? [digest.fingerprint] : [])
     }
 
     private static func first(_ event: AuditEvent, ttlSeconds: Int64, now: Moment) -> Issue {

@@ -74,7 +74,8 @@ extension EventLoop {
         }
         connection.naming = .known(
             connection.credentials.caller(
-                identity, process: connection.process, ownUID: services.settings.ownUID))
+                identity, process: connection.process, account: connection.account,
+                ownUID: services.settings.ownUID))
     }
 
     func identified(_ connection: Connection, _ identity: Identity?) {

@@ -232,7 +232,7 @@ extension EventLoop {
         guard room - inFlightBytes >= Bounds.smallResultBytes else { throw MethodFailure.answerFull }
         let caller = try context.caller
         if services.settings.mutationsPerSecondPerUser != nil, !caller.isAdministrator,
-            let milliseconds = services.accounting.takeMutation(uid: caller.uid)
+            let milliseconds = services.accounting.takeMutation(uid: caller.account)
         {
             throw MethodFailure(.rateLimited, details: [.retryAfterMilliseconds(milliseconds)])
         }
@@ -245,7 +245,7 @@ extension EventLoop {
             connection.addDue(
                 Connection.DueAnswer(position: position, id: request.id.map { Array(reader.bytes(of: $0)) }))
         case .full:
-            if !caller.isAdministrator { services.accounting.giveBackMutation(uid: caller.uid) }
+            if !caller.isAdministrator { services.accounting.giveBackMutation(uid: caller.account) }
             throw MethodFailure.queueFull
         case .closed: throw MethodFailure(.shuttingDown)
         }

@@ -56,9 +56,9 @@ struct PeerCredentials: Sendable {
     func isOwner(ownUID: uid_t) -> Bool { uid == 0 || uid == ownUID }
 
     /// The caller, once NSS has said who the uid is.
-    func caller(_ identity: Identity, process: PeerProcess, ownUID: uid_t) -> Caller {
+    func caller(_ identity: Identity, process: PeerProcess, account: UInt32, ownUID: uid_t) -> Caller {
         Caller(
-            principal: Principal.user(name: identity.userName, uid: uid), uid: uid, gid: gid,
+            principal: Principal.user(name: identity.userName, uid: uid), uid: uid, gid: gid, account: account,
             process: process,
             isAdministrator: isOwner(ownUID: ownUID) || isMember(of: identity.administrators),
             isVerifier: isMember(of: identity.verifiers))

@@ -7,6 +7,8 @@ struct AuditTold {
     private var made: [RegistrationID: [ProjectCode: Fingerprint]] = [:]
     private var names: [RegistrationID: ApplicationName] = [:]
     private var ended: Set<Fingerprint> = []
+    /// Those that were left to live for a while when another took their place.
+    private var replaced: Set<Fingerprint> = []
     /// Nothing was let go and nothing came with a backup, so that there is no row of which nothing is told.
     private var isWhole = true
     private var hasRecords = false
@@ -23,6 +25,7 @@ struct AuditTold {
             // A backup holds older tokens than the records that were kept over its restoring.
             if mark.reason == .restored {
                 made = [:]
+                names = [:]
                 return nil
             }
             // Rows go from the oldest on.
@@ -33,6 +36,8 @@ struct AuditTold {
     private mutating func follow(_ record: AuditRecord) {
         hasRecords = true
         ended.formUnion(record.ended)
+        replaced.formUnion(record.shortened.map(\.fingerprint))
+        replaced.formUnion(record.lapsed)
         let id = record.registrationID
         names[id] = record.application
         guard let project = record.project else {
@@ -47,13 +52,26 @@ struct AuditTold {
         }
     }
 
+    /// What is wrong with an application's row.
+    mutating func check(_ id: RegistrationID, _ name: ApplicationName) -> String? {
+        guard let told = names.removeValue(forKey: id) else {
+            return isWhole ? "is of an application that the audit knows nothing of" : nil
+        }
+        return told == name ? nil : "is of \(name), and the audit says of \(told)"
+    }
+
+    /// What is wrong with applications that are not there, once all that are there were checked.
+    func withoutApplication() -> [String] {
+        names.values.map { "the application \($0) is in the audit and has no row" }
+    }
+
     /// What is wrong with a row, whose current token comes first.
-    mutating func check(
-        _ id: RegistrationID, _ name: ApplicationName, _ project: ProjectCode, _ tokens: [Fingerprint]
-    ) -> [String] {
+    mutating func check(_ id: RegistrationID, _ project: ProjectCode, _ tokens: [Fingerprint]) -> [String] {
         var problems: [String] = []
         if tokens.contains(where: ended.contains) { problems.append("holds a token that the audit says was ended") }
-        if let told = names[id], told != name { problems.append("is of \(name), and the audit says of \(told)") }
+        if isWhole, !tokens.dropFirst().allSatisfy(replaced.contains) {
+            problems.append("holds a previous token that the audit knows nothing of")
+        }
         if let told = made[id]?.removeValue(forKey: project) {
             if told != tokens.first { problems.append("holds another token than the audit says was made") }
         } else if isWhole {
@@ -66,7 +84,7 @@ struct AuditTold {
     func withoutRow() -> [String] {
         made.flatMap { id, projects in
             projects.keys.map { project in
-                "the token of \(names[id]?.text ?? id.description) for project \(project) is in the audit and has no row"
+                "the token of registration \(id) for project \(project) is in the audit and has no row"
             }
         }
     }

@@ -52,20 +52,28 @@ final class CommitGate: @unchecked Sendable {
         }
     }
 
+    /// How long a reader waits for a sync: longer than a healthy disk takes, and others wait behind it.
+    private static let patienceMilliseconds: Int64 = 1_000
+
     /// Reads from the database, and waits until all that may have been seen there is durable.
-    /// - Throws: what `read` throws, or `LedgerReadError` where the database was lost meanwhile.
+    /// - Throws: what `read` throws, or `LedgerReadError` where the database was lost meanwhile, or the disk takes too long.
     func reading<Result>(_ read: () throws -> Result) throws -> Result {
         let before = losses.load(ordering: .acquiring)
         let result = try read()
         let last = shown.load(ordering: .sequentiallyConsistent)
         if sequence < last {
-            monitor.locked {
+            let deadline = MonotonicClock.milliseconds + Self.patienceMilliseconds
+            let isSlow = monitor.locked {
                 held.add(1, ordering: .releasing)
                 defer { held.subtract(1, ordering: .releasing) }
                 while sequence < min(last, shown.load(ordering: .relaxed)), losses.load(ordering: .acquiring) == before
                 {
-                    monitor.wait()
+                    guard monitor.wait(until: deadline) else { return true }
                 }
+                return false
+            }
+            guard !isSlow else {
+                throw LedgerReadError(sentence: "The disk has not taken the last change for a second; try again later.")
             }
         }
         guard losses.load(ordering: .acquiring) == before else {

@@ -147,10 +147,25 @@ public final class DatabaseFile {
                 verifier.follow(entry)
                 if let problem = told.follow(entry) { problems.append("the audit: \(problem)") }
             }
+            try checkApplications(&told, &problems)
             let tokens = try checkTokens(told, &problems)
             problems += verifier.problems.map { "the audit: \($0)" }
             return (problems, verifier.rows, tokens)
         }
+    }
+
+    /// Whether each application's row can be loaded as the index loads it, and is as the audit says.
+    private func checkApplications(_ told: inout AuditTold, _ problems: inout [String]) throws {
+        let query = try RawStatement("SELECT id, name, registration_id FROM application", on: connection)
+        try query.forEachRow { row in
+            guard let name = ApplicationName(stored: row.bytes(1)),
+                let id = AuditBlobs.registrationID(row.bytes(2)), (1..<TokenIndex.idsMax).contains(row.integer(0))
+            else { return problems.append("row \(row.integer(0)) of application is malformed") }
+            if let problem = told.check(id, name) {
+                problems.append("row \(row.integer(0)) of application \(problem)")
+            }
+        }
+        problems += told.withoutApplication()
     }
 
     /// Whether each token's row can be loaded as the index loads it, and is as the audit says.
@@ -161,21 +176,22 @@ public final class DatabaseFile {
         var seen = Set<TokenDigest>()
         let query = try RawStatement(
             """
-            SELECT token.id, digest, previous, name, project_code, registration_id FROM token
+            SELECT token.id, digest, previous, project_code, registration_id, issued_at, expires_at FROM token
             JOIN application ON application.id = application_id
             """, on: connection)
         try query.forEachRow { row in
             count += 1
             guard let digest = TokenDigest(bytes: row.bytes(1)),
                 let previous = AuditBlobs.previous(row.bytes(2), asOf: moment),
-                let name = ApplicationName(stored: row.bytes(3)), let project = ProjectCode(bytes: row.bytes(4)),
-                let id = AuditBlobs.registrationID(row.bytes(5))
+                let project = ProjectCode(bytes: row.bytes(3)), let id = AuditBlobs.registrationID(row.bytes(4)),
+                (1..<TokenIndex.idsMax).contains(row.integer(0)),
+                TokenIndex.holds(issuedAt: row.integer(5), expiresAt: row.integer(6))
             else { return problems.append("row \(row.integer(0)) of token is malformed") }
             for digest in [digest] + previous.map(\.digest) where !seen.insert(digest).inserted {
                 problems.append("row \(row.integer(0)) of token holds a token that another row holds too")
             }
             problems += told.check(
-                id, name, project, [digest.fingerprint] + previous.map(\.digest.fingerprint)
+                id, project, [digest.fingerprint] + previous.map(\.digest.fingerprint)
             ).map { "row \(row.integer(0)) of token \($0)" }
         }
         problems += told.withoutRow()

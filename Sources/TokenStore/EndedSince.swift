@@ -21,8 +21,8 @@ public struct EndedSince {
     /// What has nothing yet that it would follow, by the number that it would follow.
     private var waiting: [Int64: [AuditEntry]] = [:]
 
-    /// No daemon gives a number beyond: at a million changes a second it would take a hundred thousand years.
-    static let numbersMax: Int64 = 1 << 61
+    /// No daemon gives a number beyond: at a million changes a second it would take four years, and ids have 48 bits.
+    static let numbersMax: Int64 = TokenIndex.idsMax / 2
 
     /// Nothing is known but the backup's last number and its chain value.
     public init(after head: (sequence: Int64, chain: TokenDigest)) {
@@ -71,6 +71,8 @@ public struct EndedSince {
     private mutating func note(_ entry: AuditEntry) {
         guard case .record(let record) = entry else { return }
         ended.formUnion(record.ended)
+        // By the clock of that time they had ended by themselves, or were about to: another clock may not say so.
+        ended.formUnion(record.lapsed)
         for token in record.shortened {
             shortened[token.fingerprint] = min(shortened[token.fingerprint] ?? token.expiration, token.expiration)
         }

@@ -96,8 +96,8 @@ final class EndedTokens: Sendable {
 
     private let presented = Mutex(Presentations())
 
-    /// Takes what a commit ended.
-    func add(_ records: [AuditRecord]) {
+    /// Takes what a commit ended. Where the clock is new, nothing is forgotten for its age.
+    func add(_ records: [AuditRecord], trimming: Bool) {
         guard let last = records.last else { return }
         known.withLock { known in
             // All places first, so that the memory's latency is paid once and not once a token.
@@ -107,7 +107,7 @@ final class EndedTokens: Sendable {
                 for fingerprint in record.lapsed { known.add(fingerprint.value, record.time.seconds) }
                 for token in record.shortened { known.add(token.fingerprint.value, record.time.seconds) }
             }
-            known.trim(olderThan: last.time.seconds - Self.keepSeconds)
+            known.trim(olderThan: trimming ? last.time.seconds - Self.keepSeconds : .min)
         }
     }
 

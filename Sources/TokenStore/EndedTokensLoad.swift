@@ -6,8 +6,8 @@ internal import TokenModel
 
 extension SQLiteLedger {
     /// Reads what was ended before the start, on a thread of its own: nobody waits for it.
-    static func startLoadingEnded(_ state: LedgerState, at wall: Instant) {
-        let loader = EndedLoader(state: state, oldest: wall.milliseconds - EndedTokens.keepSeconds * 1_000)
+    static func startLoadingEnded(_ state: LedgerState) {
+        let loader = EndedLoader(state: state)
         var thread = pthread_t()
         let argument = Unmanaged.passRetained(loader)
         let result = pthread_create(
@@ -24,17 +24,14 @@ extension SQLiteLedger {
 
 private final class EndedLoader {
     private let state: LedgerState
-    private let oldest: Int64
     private static let pageRows: Int64 = 2_000
 
-    init(state: LedgerState, oldest: Int64) {
-        self.state = state
-        self.oldest = oldest
-    }
+    init(state: LedgerState) { self.state = state }
 
     func run() { state.ended.addOlder(readEnded()) }
 
-    /// What ended last, the oldest first. What the disk does not give is not remembered: it is an alarm less, and the
+    /// What ended last, the oldest first, however long ago: the clock of a start is not to be believed yet, and what is old
+    /// goes with the records. What the disk does not give is not remembered: it is an alarm less, and the
     /// start does not fail for it. Only the fingerprints are kept meanwhile: a million records would be half a gigabyte.
     private func readEnded() -> [EndedTokens.Ended] {
         var ended: [EndedTokens.Ended] = []
@@ -52,13 +49,12 @@ private final class EndedLoader {
             }
             guard let page, let last = page.last else { break }
             before = last.sequence
-            for record in page where record.milliseconds >= oldest {
+            for record in page {
                 let seconds = Instant(milliseconds: record.milliseconds).seconds
                 for fingerprint in record.ended.reversed() {
                     ended.append(EndedTokens.Ended(fingerprint: fingerprint.value, seconds: seconds))
                 }
             }
-            if last.milliseconds < oldest { break }
         }
         ended.reverse()
         return ended

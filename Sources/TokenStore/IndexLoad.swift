@@ -11,6 +11,15 @@ struct AuditHead: Equatable {
 }
 
 extension TokenIndex {
+    /// Ids of rows are numbers of the audit, and the index has 48 bits for each.
+    static let idsMax: Int64 = 1 << 48
+
+    /// Whether a slot can hold these times, in milliseconds.
+    static func holds(issuedAt: Int64, expiresAt: Int64) -> Bool {
+        issuedAt >= 0 && issuedAt < 1 << 48 && expiresAt > issuedAt && (expiresAt - issuedAt) % 1_000 == 0
+            && (expiresAt - issuedAt) / 1_000 <= UInt32.max
+    }
+
     /// Builds an index from the tables, checking each row. Where there are two cores it takes half the time: applications
     /// and tokens are read side by side. Nothing is written meanwhile, so both reads see one state.
     /// - Throws: `StoreError`, `damaged` where a row breaks a rule.
@@ -79,7 +88,8 @@ extension TokenIndex {
         try query.forEachRow { row in
             let name = row.bytes(1)
             guard NamePattern.matches(name, allowsBackslash: true),
-                let registrationID = AuditBlobs.registrationID(row.bytes(2)), row.integer(0) > 0
+                let registrationID = AuditBlobs.registrationID(row.bytes(2)), row.integer(0) > 0,
+                row.integer(0) < Self.idsMax
             else { throw Self.damaged("application", row.integer(0)) }
             _ = insertApplication(name: name, StoredApplication(id: row.integer(0), registrationID: registrationID))
         }
@@ -99,10 +109,9 @@ extension TokenIndex {
             let project = row.bytes(2)
             let issuedAt = row.integer(4)
             let expiresAt = row.integer(5)
-            guard id > 0, NamePattern.matches(project, allowsBackslash: false),
-                let digest = TokenDigest(bytes: row.bytes(3)), issuedAt >= 0, issuedAt < 1 << 48,
-                expiresAt > issuedAt, (expiresAt - issuedAt) % 1_000 == 0,
-                (expiresAt - issuedAt) / 1_000 <= UInt32.max, find(digest).raw == 0,
+            guard id > 0, id < Self.idsMax, NamePattern.matches(project, allowsBackslash: false),
+                let digest = TokenDigest(bytes: row.bytes(3)),
+                Self.holds(issuedAt: issuedAt, expiresAt: expiresAt), find(digest).raw == 0,
                 let previous = AuditBlobs.previous(row.bytes(7), asOf: moment)
             else { throw Self.damaged("token", id) }
             let held = HeldToken(
@@ -164,6 +173,8 @@ extension TokenIndex {
             """, on: connection)
         try query.forEachRow { row in
             guard let chain = TokenDigest(bytes: row.bytes(1)) else { throw damaged("audit", row.integer(0)) }
+            // There has to be room for those that follow.
+            guard row.integer(0) < idsMax / 2 else { throw damaged("audit", row.integer(0)) }
             head = AuditHead(
                 sequence: row.integer(0), chain: chain, time: Instant(milliseconds: row.integer(2)))
         }

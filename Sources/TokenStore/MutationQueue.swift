@@ -26,7 +26,7 @@ final class MutationQueue: @unchecked Sendable {
         monitor.locked {
             if isClosed { return .closed }
             if waiting.count >= capacity { return .full }
-            let uid = mutation.caller.uid
+            let uid = mutation.caller.account
             if !mutation.caller.isAdministrator && waiting.count(of: uid) >= capacityOfUser { return .full }
             waiting.append(mutation, of: uid)
             return .accepted
@@ -37,7 +37,7 @@ final class MutationQueue: @unchecked Sendable {
     func giveBack(_ rest: ArraySlice<Mutation>) {
         guard !rest.isEmpty else { return }
         monitor.locked {
-            for mutation in rest.reversed() { waiting.giveBack(mutation, of: mutation.caller.uid) }
+            for mutation in rest.reversed() { waiting.giveBack(mutation, of: mutation.caller.account) }
         }
     }
 

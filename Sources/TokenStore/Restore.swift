@@ -111,10 +111,21 @@ public final class Restore {
         } catch {
             return old
         }
-        guard isSame else { return old }
+        // What does not follow would be copied, and then be found.
+        guard isSame, follow(entries, after: head) else { return old }
         for entry in entries { since.take(entry) }
         old.entries = entries
         return old
+    }
+
+    private func follow(_ entries: [AuditEntry], after head: (sequence: Int64, chain: TokenDigest)) -> Bool {
+        var verifier = ChainVerifier(from: head.sequence + 1)
+        entries.forEach { verifier.follow($0) }
+        var link = ChainLink()
+        guard verifier.problems.isEmpty, case .record(let first)? = entries.first else {
+            return verifier.problems.isEmpty
+        }
+        return link.follows(first, head.chain)
     }
 
     private func findMissing(_ old: Replaced) throws -> ClosedRange<Int64>? {
@@ -184,19 +195,31 @@ public final class Restore {
         let hadOne = directory.size(of: "tokens.db") > 0
         // Ended in the middle of what follows, it must not look as if there had never been a database.
         if try !directory.holds("tokens.db") { try directory.makeFile("tokens.db") }
-        var connection: OpaquePointer?
         // Beside a database that is empty SQLite would remove the log, which may be all that there is.
-        if hadOne, sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK {
-            sqlite3_exec(connection, "PRAGMA wal_checkpoint(TRUNCATE)", nil, nil, nil)
-        }
-        sqlite3_close_v2(connection)
+        if hadOne { try foldLog(path) }
         for suffix in ["", "-wal"] { unlink(kept + suffix) }
         guard link(path, kept) == 0 else { throw StoreError.system("\(kept) cannot be made", errno: errno) }
-        if directory.size(of: "tokens.db-wal") > 0 { rename(path + "-wal", kept + "-wal") }
+        if directory.size(of: "tokens.db-wal") > 0 {
+            guard rename(path + "-wal", kept + "-wal") == 0 else {
+                throw StoreError.system("\(kept)-wal cannot be made", errno: errno)
+            }
+        }
         for suffix in ["-wal", "-shm"] { unlink(path + suffix) }
         guard rename(staged, path) == 0 else { throw StoreError.system("\(path) cannot be replaced", errno: errno) }
         try Backup.syncDirectory(of: path)
         if !hadOne { unlink(kept) }
         return hadOne ? kept : nil
+    }
+    /// What stands in the log alone must not be lost, whatever comes next. A database that is too damaged for that keeps its log.
+    private func foldLog(_ path: String) throws {
+        var connection: OpaquePointer?
+        defer { sqlite3_close_v2(connection) }
+        guard sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK,
+            sqlite3_exec(connection, "SELECT count(*) FROM sqlite_schema", nil, nil, nil) == SQLITE_OK,
+            sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil) == SQLITE_BUSY
+        else { return }
+        throw StoreError(
+            .locked, "Another program reads the database tokens.db, so that its log cannot be folded; end that program."
+        )
     }
 }

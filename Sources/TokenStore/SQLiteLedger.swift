@@ -60,7 +60,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
         self.clock = clock
         listWalkRows = configuration.listWalkRows
         thread = Mutex(try Self.start(writer))
-        Self.startLoadingEnded(state, at: clock.wall())
+        Self.startLoadingEnded(state)
     }
 
     deinit { close() }
@@ -223,6 +223,17 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
 
     /// For checks.
     var pool: DatabasePool? { state.pool.withLock { $0 } }
+
+    /// For checks: the processor time of the writer's thread, in seconds.
+    var writerSeconds: Double {
+        thread.withLock { thread in
+            var (clock, time) = (clockid_t(), timespec())
+            guard let thread, pthread_getcpuclockid(thread, &clock) == 0, clock_gettime(clock, &time) == 0 else {
+                return 0
+            }
+            return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+        }
+    }
 
     /// For checks.
     var readersHeld: Int { state.gate.readersHeld }

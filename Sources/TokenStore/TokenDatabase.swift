@@ -10,6 +10,7 @@ final class TokenDatabase {
     let pool: DatabasePool
     private let connection: OpaquePointer
     private var statements: WriterStatements?
+    private var isClosed = false
     private let pages: UnsafeMutablePointer<Int32>
     /// The writer's log.
     let log: WriteAheadLog
@@ -119,7 +120,8 @@ final class TokenDatabase {
 
     /// Ends the statements and the connections, after readers that are under way. Does nothing the second time.
     func close() {
-        guard statements != nil else { return }
+        guard !isClosed else { return }
+        isClosed = true
         sqlite3_wal_hook(connection, nil, nil)
         statements = nil
         checkpointer.close()

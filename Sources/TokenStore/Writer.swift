@@ -97,7 +97,8 @@ final class Writer: @unchecked Sendable {
     }
 
     private var timeoutMilliseconds: Int {
-        guard health == .serving else { return configuration.reopenMilliseconds }
+        // Beside a sync nothing else is done.
+        guard health == .serving, syncing == nil else { return configuration.reopenMilliseconds }
         let timeout = upkeep.timeoutMilliseconds(at: clock.bootMilliseconds(), pages: database.writeAheadLogPages)
         return pruning.hasMore ? min(timeout, configuration.idleMilliseconds) : timeout
     }
@@ -313,7 +314,7 @@ final class Writer: @unchecked Sendable {
             if change.registration == .ends { state.withIndex { $0.end(change) } }
         }
         head = work.head
-        state.ended.add(work.records)
+        state.ended.add(work.records, trimming: trustsClock)
         state.gate.open(upTo: head.sequence)
         diskTakesChanges()
     }

@@ -9,6 +9,8 @@ struct Pruning {
     var nextLookMilliseconds: Int64 = 0
     /// Whether the next idle moment is to be taken at once.
     var hasMore = false
+    /// Who presented ended tokens while the disk refused.
+    var unwritten: [EndedPresentation] = []
     /// The position that was last written behind.
     var written: JournalStatus?
     /// By CLOCK_BOOTTIME: until then nothing goes for its age. A wall clock that is a year ahead, as after a start
@@ -63,8 +65,7 @@ extension Writer {
     /// - Returns: whether there may be more to take.
     private func prune() -> Bool {
         let journal = state.journal.withLock { $0 }
-        let trustsClock = clock.bootMilliseconds() >= pruning.clockTrustedAt
-        let oldEnough = trustsClock ? clock.wall().milliseconds - configuration.auditKeepSeconds * 1_000 : 0
+        let oldEnough = oldEnough(after: configuration.auditKeepSeconds)
         var gone: AuditMark?
         let result = transaction {
             let rows = try AuditRows(database.writing())
@@ -104,20 +105,40 @@ extension Writer {
     func writePresented(at now: Int64, all: Bool) {
         let heldBack = state.ended.takeHeldBack()
         if !heldBack.isEmpty { log(.presentationsHeldBack(heldBack)) }
-        var presented = state.ended.takePresented(at: now, all: all)[...]
+        var presented = (pruning.unwritten + state.ended.takePresented(at: now, all: all))[...]
+        pruning.unwritten = []
         while !presented.isEmpty {
             let some = presented.prefix(configuration.presentedRows)
-            presented = presented.dropFirst(some.count)
             let result = transaction {
                 let rows = try AuditRows(database.writing())
                 for one in some { try rows.insert(one) }
-                let oldEnough = clock.wall().milliseconds - EndedTokens.keepSeconds * 1_000
-                try rows.trimPresented(olderThan: now >= pruning.clockTrustedAt ? oldEnough : 0)
+                try rows.trimPresented(olderThan: oldEnough(after: EndedTokens.keepSeconds))
             }
-            guard finish(result) else { return }
+            guard finish(result) else {
+                keepUnwritten(presented)
+                return
+            }
+            presented = presented.dropFirst(some.count)
             log(.endedTokensPresented(Array(some)))
         }
     }
+
+    /// For when the disk takes them: as many as may wait at once, and the others counted.
+    private func keepUnwritten(_ presented: ArraySlice<EndedPresentation>) {
+        pruning.unwritten = Array(presented.prefix(EndedTokens.presentationsMax))
+        let more = presented.dropFirst(pruning.unwritten.count).reduce(0) { $0 + $1.count }
+        if more > 0 { log(.presentationsHeldBack([HeldBackRefusals(principal: nil, uid: nil, count: more)])) }
+    }
+
+    /// What was made before is older than so much; nothing is, while the clock is new.
+    private func oldEnough(after seconds: Int64) -> Int64 {
+        let wall = clock.wall().milliseconds
+        // Behind that time, which somebody may have set a moment ago, while the disk was waited for.
+        watchClock()
+        return trustsClock ? wall - seconds * 1_000 : 0
+    }
+
+    var trustsClock: Bool { clock.bootMilliseconds() >= pruning.clockTrustedAt }
 
     // MARK: Transactions
 

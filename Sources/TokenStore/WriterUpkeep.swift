@@ -218,7 +218,7 @@ extension Writer {
         let started = clock.bootMilliseconds()
         state.pool.withLock { $0 = nil }
         state.gate.lose()
-        _ = checkpointing.finish()
+        if case .lost = checkpointing.finish() { loseLog() }
         database.close()
         do {
             guard try directory.isDatabaseThere() else {
@@ -259,6 +259,7 @@ extension Writer {
             let found = try LedgerReader.records(
                 after: announced, limit: configuration.batchLimit, pool: state.pool.withLock { $0 })
             guard let last = found.last else { return }
+            state.ended.add(found, trimming: false)
             deliver(Delivery(mutations: [], records: found))
             announced = last.sequence
         }

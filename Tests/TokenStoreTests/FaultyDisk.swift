@@ -67,7 +67,7 @@ enum FaultyDisk {
         let methods = UnsafeMutablePointer<sqlite3_io_methods>.allocate(capacity: 1)  // lives as long as the test
         methods.initialize(to: usual.pointee)
         methods.pointee.xSync = isLog ? sync : syncDatabase
-        if isLog { methods.pointee.xWrite = write }
+        methods.pointee.xWrite = isLog ? write : writeDatabase
         file.pointee.pMethods = UnsafePointer(methods)
         logs.withLock { $0[UInt(bitPattern: file)] = String(cString: path) }
         return result
@@ -82,9 +82,23 @@ enum FaultyDisk {
         return original.withLock { $0.write }?(file, bytes, count, offset) ?? SQLITE_ERROR
     }
 
+    /// Of each database, where it was written since its last sync; and where what was written went with a sync that failed,
+    /// as the kernel lets go of it, and was not written again since.
+    static let unsynced = Mutex<[String: Set<Int64>]>([:])
+    static let dropped = Mutex<[String: Set<Int64>]>([:])
+
+    private static let writeDatabase: Write = { file, bytes, count, offset in
+        let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
+        _ = unsynced.withLock { $0[path, default: []].insert(offset) }
+        _ = dropped.withLock { $0[path]?.remove(offset) }
+        return original.withLock { $0.write }?(file, bytes, count, offset) ?? SQLITE_ERROR
+    }
+
     private static let syncDatabase: Sync = { file, flags in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
+        let written = unsynced.withLock { $0.removeValue(forKey: path) } ?? []
         if unsyncableDatabases.withLock({ $0.contains { path.hasPrefix($0) } }) {
+            dropped.withLock { $0[path, default: []].formUnion(written) }
             failedSyncs.add(1, ordering: .relaxed)
             return SQLITE_IOERR | (4 << 8)  // SQLITE_IOERR_FSYNC
         }

@@ -69,6 +69,17 @@ import TokenModel
         try test.ledger.expectIndexEqualsTable()
     }
 
+    /// Who reads on the same thread as others does not hold them up for as long as a disk hangs.
+    @Test func aReaderWaitsForAHangingDiskForASecond() throws {
+        let (test, hold, _) = try held()
+        let mutations = try self.hold(test, hold, [rotate("alice/0"), rotate("alice/1")])
+        #expect(throws: LedgerReadError.self) { try test.ledger.records(after: 0, limit: 100) }
+        #expect(test.ledger.lastSequence == 3 && test.ledger.readersHeld == 0)
+        hold.release()
+        for mutation in mutations { _ = try issued(test, mutation) }
+        #expect(try test.ledger.records(after: 0, limit: 100).count == 5)
+    }
+
     /// Three callers, one after the other, and one commit: it waited for the sync before it.
     @Test func whatComesMeanwhileSharesTheNextCommit() throws {
         let (test, hold, _) = try held()

@@ -180,9 +180,11 @@ final class TestLedger {
             log: collector.log, deliver: collector.deliver)
     }
 
-    static func caller(_ name: String = "alice", uid: UInt32 = 1_000, isAdministrator: Bool = false) -> Caller {
+    static func caller(
+        _ name: String = "alice", uid: UInt32 = 1_000, account: UInt32? = nil, isAdministrator: Bool = false
+    ) -> Caller {
         Caller(
-            principal: .user(name: name, uid: uid), uid: uid, gid: uid,
+            principal: .user(name: name, uid: uid), uid: uid, gid: uid, account: account,
             process: PeerProcess(
                 pid: 4_242, unit: "app.service", invocationID: String(repeating: "ab", count: 16), comm: "app"),
             isAdministrator: isAdministrator)
