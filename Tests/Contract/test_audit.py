@@ -453,7 +453,7 @@ TAMPERED = {
     "another owner": ("UPDATE application SET name = 'mallory' WHERE name = 'a'", "the audit says of a"),
     "another token": ("UPDATE token SET digest = randomblob(32) WHERE project_code = 'q'", "another token than the audit"),
     "an ended token that is back": (
-        "INSERT INTO token SELECT 900, id, 'r', :ended, 0, 253402300000000, NULL, x'' FROM application WHERE name = 'a'",
+        "INSERT INTO token SELECT 900, id, 'r', :ended, 0, 4000000000000, NULL, x'' FROM application WHERE name = 'a'",
         "the audit says was ended",
     ),
     "an ended token among the previous": (
