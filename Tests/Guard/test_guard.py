@@ -29,6 +29,7 @@ def measured():
 def test_nothing_costs_more_than_it_did(measured, name, what):
     now, figure = measured[name][what], FIGURES[name][what]
     assert not guard.has_grown(now, figure), f"{name}: {what}: {now:,} and no longer {figure:,}"
+    assert not guard.counts_nothing(now, figure), f"{name}: {what}: {now:,} only, of {figure:,}: the count is broken"
 
 
 def test_all_that_is_counted_has_a_figure(measured):
@@ -50,3 +51,5 @@ def test_the_guard_sees_more_than_a_tenth():
     assert len(grown) == 2
     _, grown = guard.compare({"work": {"instructions a request": 1.0}}, figures)
     assert grown, "a figure that nobody committed"
+    _, grown = guard.compare({"work": {"system calls a request": 1.4}}, figures)
+    assert grown, "a count that counts hardly anything"
