@@ -126,10 +126,10 @@ def check_verify_after_all_that():
 def check_every_change_is_there_once_in_a_burst():
     before = status()["sequence"]
     with Connection(SOCKET, timeout=120) as connection:
-        for _ in range(10):
+        for _ in range(3):  # each verification that follows reads them all
             lines = [request("rotate", {"project_code": "P"}, n) for n in range(10_000)]
             connection.pump(b"\n".join(lines) + b"\n", len(lines), timeout=120)
-    assert status()["sequence"] == before + 100_000
+    assert status()["sequence"] == before + 30_000
     eventually(caught_up, 200, "the journal")
     assert "OK" in run(*TOOL, "audit", "verify", timeout=120)
 
