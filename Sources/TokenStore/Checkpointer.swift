@@ -40,6 +40,7 @@ final class Checkpointer: @unchecked Sendable {
         do {
             // Before it has read, a connection does not know that there is a log.
             try RawStatement("SELECT count(*) FROM sqlite_schema", on: opened).forEachRow { _ in }
+            try PacedDatabase.install(on: opened)
         } catch {
             sqlite3_close_v2(opened)
             throw error
@@ -68,9 +69,7 @@ final class Checkpointer: @unchecked Sendable {
     }
 
     private func syncDatabase() -> StoreError? {
-        var pointer: UnsafeMutableRawPointer?
-        let found = sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &pointer)
-        guard found == SQLITE_OK, let file = pointer?.assumingMemoryBound(to: sqlite3_file.self),
+        guard let file = try? PacedDatabase.databaseFile(of: connection),
             let sync = file.pointee.pMethods?.pointee.xSync
         else { return StoreError(.invariant, "SQLite has no database open.") }
         let result = sync(file, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY)

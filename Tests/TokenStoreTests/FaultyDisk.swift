@@ -86,10 +86,16 @@ enum FaultyDisk {
     /// as the kernel lets go of it, and was not written again since.
     static let unsynced = Mutex<[String: Set<Int64>]>([:])
     static let dropped = Mutex<[String: Set<Int64>]>([:])
+    /// Of each database, in how many places at most.
+    static let mostUnsynced = Mutex<[String: Int]>([:])
 
     private static let writeDatabase: Write = { file, bytes, count, offset in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
-        _ = unsynced.withLock { $0[path, default: []].insert(offset) }
+        let places = unsynced.withLock {
+            $0[path, default: []].insert(offset)
+            return $0[path]?.count ?? 0
+        }
+        mostUnsynced.withLock { $0[path] = max($0[path] ?? 0, places) }
         _ = dropped.withLock { $0[path]?.remove(offset) }
         return original.withLock { $0.write }?(file, bytes, count, offset) ?? SQLITE_ERROR
     }
