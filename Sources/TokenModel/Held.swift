@@ -84,7 +84,8 @@ public struct HeldToken: Equatable, Sendable {
 
     /// The fingerprints of all that is alive, the current token's first.
     public func alive(at moment: Moment) -> [Fingerprint] {
-        (isAlive(at: moment) ? [digest.fingerprint] : [])
-            + previous.lazy.filter { $0.isAlive(at: moment) }.map(\.digest.fingerprint)
+        var alive = isAlive(at: moment) ? [digest.fingerprint] : []
+        for token in previous where token.isAlive(at: moment) { alive.append(token.digest.fingerprint) }
+        return alive
     }
 }

@@ -27,7 +27,7 @@ extension Instant: CustomStringConvertible {
     public static let textLength = 24
 
     /// 9999-12-31T23:59:59.999Z, the last moment that four digits of a year can name.
-    static let lastWritable: Int64 = 253_402_300_799_999
+    package static let lastWritable: Int64 = 253_402_300_799_999
 
     /// Writes exactly `textLength` bytes of ISO 8601, as `2025-05-24T18:18:22.265Z`. A moment outside the years 1970
     /// to 9999 is written as the nearest one inside.

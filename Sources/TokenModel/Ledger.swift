@@ -98,6 +98,8 @@ public final class Mutation: @unchecked Sendable {
     /// Where the answer goes; the ledger does not look at it.
     public let ticket: Ticket
     public var outcome: MutationOutcome?
+    /// What a token is made of if one is. Drawn by whom the mutation is of, before it is enqueued, and then the writer's.
+    package var drawn: DrawnToken?
 
     /// The server's note of where an answer belongs.
     public struct Ticket: Sendable {

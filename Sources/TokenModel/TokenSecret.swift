@@ -75,14 +75,39 @@ public final class TokenSecret: @unchecked Sendable {
         for _ in 0..<16 {
             try withUnsafeMutableBytes(of: &drawn) { bytes in
                 try source.fill(bytes)
-                for byte in bytes where byte < 248 && written < count {
+                for byte in bytes where written < count {
+                    // Written in any case, for nobody can predict which byte is passed over; the next one takes its place.
                     text[written] = Base62.digit(byte % 62)
-                    written += 1
+                    written += byte < 248 ? 1 : 0
                 }
             }
             if written == count { return }
         }
         throw RandomError(errno: 0)
+    }
+}
+
+/// A token that was drawn before it is known whether one is made, and the identity of the registration that would begin
+/// with it. Wiped like any other where none is made.
+package struct DrawnToken: Sendable {
+    package let secret: TokenSecret
+    package let digest: TokenDigest
+    /// Nil where the command begins no registration.
+    package let registrationID: RegistrationID?
+
+    /// Draws what a command may need; nil where it makes no token, or there is no randomness.
+    package init?(for command: Command, from source: any RandomSource) {
+        do {
+            switch command {
+            case .register: registrationID = try .random(from: source)
+            case .generate, .rotate: registrationID = nil
+            case .revokeToken, .revoke, .revokeProject, .unregister: return nil
+            }
+            secret = try .generate(from: source)
+            digest = secret.digest
+        } catch {
+            return nil
+        }
     }
 }
 

@@ -47,10 +47,13 @@ public final class Server: Sendable {
     public func deliver(_ delivery: Delivery) {
         guard let feed = feed.withLock({ $0 }) else { return }
         feed.note(delivery.records)
+        // Who watches nothing gets no records: the last who holds them frees them, and that is cheapest where they were made.
+        let answers = Delivery(mutations: delivery.mutations, records: [])
         for (index, inbox) in inboxes.enumerated() {
-            let isWatched = !delivery.records.isEmpty && feed.isWatched(loop: index)
-            if isWatched || delivery.mutations.contains(where: { $0.ticket.loop == index }) {
+            if !delivery.records.isEmpty, feed.isWatched(loop: index) {
                 inbox.put(.delivered(delivery))
+            } else if delivery.mutations.contains(where: { $0.ticket.loop == index }) {
+                inbox.put(.delivered(answers))
             }
         }
     }

@@ -23,7 +23,9 @@ struct AuditChain {
         bytes.append(number: record.time.milliseconds)
         bytes.append(field: record.event.rawValue)
         bytes.append(field: "success")
-        bytes.append(words: record.registrationID.high, record.registrationID.low)
+        bytes.append(length: 16)
+        bytes.append(word: record.registrationID.high)
+        bytes.append(word: record.registrationID.low)
         bytes.append(field: record.application.text)
         bytes.append(field: record.project?.text)
         bytes.append(field: record.principal.text)
@@ -31,7 +33,12 @@ struct AuditChain {
         bytes.append(number: Int64(record.gid))
         bytes.append(number: Int64(record.process.pid))
         bytes.append(field: record.process.unit)
-        if let made = record.fingerprint { bytes.append(words: made.value) } else { bytes.append(field: nil) }
+        if let made = record.fingerprint {
+            bytes.append(length: 8)
+            bytes.append(word: made.value)
+        } else {
+            bytes.append(field: nil)
+        }
         bytes.append(length: record.ended.count * 8)
         for ended in record.ended { bytes.append(word: ended.value) }
         bytes.append(length: record.shortened.count * 16)
@@ -52,21 +59,31 @@ struct AuditChain {
 /// The bytes of a row while it is hashed, in memory that is kept from row to row: this is on the way of each mutation.
 private struct RowBytes {
     private final class Memory {
-        var room = UnsafeMutableRawBufferPointer.allocate(byteCount: 1_024, alignment: 8)
+        var room = UnsafeMutableRawBufferPointer.allocate(byteCount: 2_048, alignment: 8)
         deinit { room.deallocate() }
     }
 
     private let memory = Memory()
-    private var count = 0
+    private var next: UnsafeMutableRawPointer
+    private var end: UnsafeMutableRawPointer
 
-    var written: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory.room[..<count]) }
+    init() {
+        // The room is never empty.
+        next = memory.room.baseAddress!
+        end = next + memory.room.count
+    }
 
-    mutating func removeAll() { count = 0 }
+    var written: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: memory.room[..<(memory.room.count - (end - next))])
+    }
+
+    mutating func removeAll() { next = end - memory.room.count }
 
     mutating func append(_ more: UnsafeRawBufferPointer) {
         guard let source = more.baseAddress, more.count > 0 else { return }
-        makeRoom(more.count).copyMemory(from: source, byteCount: more.count)
-        count += more.count
+        makeRoom(more.count)
+        next.copyMemory(from: source, byteCount: more.count)
+        next += more.count
     }
 
     mutating func append(field text: String?) {
@@ -79,48 +96,47 @@ private struct RowBytes {
 
     /// Decimal digits.
     mutating func append(number: Int64) {
-        let room = makeRoom(4 + 20).assumingMemoryBound(to: UInt8.self)
-        var digits = 0
+        makeRoom(4 + 20)
+        let digits = next + 4
+        var count = 0
         var rest = number.magnitude
         repeat {
             // From the right end of the room; moved to its place when their number is known.
-            room[23 - digits] = UInt8(ascii: "0") + UInt8(rest % 10)
+            count += 1
+            (digits + 20 - count).storeBytes(of: UInt8(ascii: "0") + UInt8(rest % 10), as: UInt8.self)
             rest /= 10
-            digits += 1
         } while rest > 0
         if number < 0 {
-            room[23 - digits] = UInt8(ascii: "-")
-            digits += 1
+            count += 1
+            (digits + 20 - count).storeBytes(of: UInt8(ascii: "-"), as: UInt8.self)
         }
-        append(length: digits)
-        makeRoom(digits).copyMemory(from: room + 24 - digits, byteCount: digits)
-        count += digits
-    }
-
-    mutating func append(words: UInt64...) {
-        append(length: words.count * 8)
-        for word in words { append(word: word) }
+        append(length: count)
+        next.copyMemory(from: digits + 20 - count, byteCount: count)
+        next += count
     }
 
     mutating func append(length: Int) { append(word: UInt32(length)) }
 
     mutating func append(word: some FixedWidthInteger) {
         let size = word.bitWidth / 8
-        makeRoom(size).storeBytes(of: word.bigEndian, as: type(of: word))
-        count += size
+        makeRoom(size)
+        next.storeBytes(of: word.bigEndian, as: type(of: word))
+        next += size
     }
 
-    /// Where the next bytes go.
-    private func makeRoom(_ more: Int) -> UnsafeMutableRawPointer {
-        if count + more > memory.room.count {
-            let larger = UnsafeMutableRawBufferPointer.allocate(
-                byteCount: max(memory.room.count * 2, count + more), alignment: 8)
-            larger.copyMemory(from: written)
-            memory.room.deallocate()
-            memory.room = larger
-        }
-        // The room is never empty.
-        return memory.room.baseAddress! + count
+    private mutating func makeRoom(_ more: Int) {
+        if end - next < more { grow(more) }
+    }
+
+    private mutating func grow(_ more: Int) {
+        let used = written
+        let larger = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: max(memory.room.count * 2, used.count + more), alignment: 8)
+        larger.copyMemory(from: used)
+        memory.room.deallocate()
+        memory.room = larger
+        next = larger.baseAddress! + used.count  // the room is never empty
+        end = next + (larger.count - used.count)
     }
 }
 

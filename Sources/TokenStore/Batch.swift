@@ -1,7 +1,8 @@
 internal import TokenModel
 
-/// One change that was decided: what is written, recorded and then put into the index.
-struct PlannedChange {
+/// One change that was decided: what is written, recorded and then put into the index. A class, because it passes through
+/// many hands, and to copy its names and lists for each costs more than to decide it.
+final class PlannedChange: Sendable {
     struct Token {
         let project: ProjectCode
         /// Where the index held the pair's token before the batch; 0 for nowhere.
@@ -21,9 +22,25 @@ struct PlannedChange {
     /// Nil where the change is of the whole application.
     let project: ProjectCode?
     let tokens: [Token]
-    var fingerprint: Fingerprint?
-    var ended: [Fingerprint] = []
-    var shortened: [ShortenedToken] = []
+    let fingerprint: Fingerprint?
+    let ended: [Fingerprint]
+    let shortened: [ShortenedToken]
+
+    init(
+        event: AuditEvent, name: ApplicationName, application: StoredApplication, registration: Registration = .stays,
+        project: ProjectCode?, tokens: [Token], fingerprint: Fingerprint? = nil, ended: [Fingerprint],
+        shortened: [ShortenedToken] = []
+    ) {
+        self.event = event
+        self.name = name
+        self.application = application
+        self.registration = registration
+        self.project = project
+        self.tokens = tokens
+        self.fingerprint = fingerprint
+        self.ended = ended
+        self.shortened = shortened
+    }
 
     /// The tokens whose place this takes and which it neither ends nor shortens: they had expired, or will before their grace
     /// is over. Who presents one of them later presents a token that was replaced, revoked or unregistered.
@@ -44,8 +61,9 @@ struct PlannedChange {
 enum Decision {
     /// Nothing is to be written.
     case settled(MutationOutcome)
-    /// These are to be written, and then the outcome holds.
-    case change([PlannedChange], MutationOutcome)
+    /// This is to be written, or these, and then the outcome holds.
+    case change(PlannedChange, MutationOutcome)
+    case changes([PlannedChange], MutationOutcome)
     /// It ranges over rows that the open batch has changed: it opens the next one.
     case later
     /// It is about something that the batch before has changed, whose commit is not durable yet.
@@ -58,19 +76,17 @@ struct Batch {
     var now = Moment(wall: Instant(milliseconds: 0), bootMilliseconds: 0)
     private let index: TokenIndex
     private let tokensPerOwner: Int
-    private let random: any RandomSource
     private var overlay: Overlay
     /// What the batch before this one has changed, while its commit is being made durable: the index does not have it yet.
     private var before: Overlay?
 
     init(
-        index: TokenIndex, after before: Batch?, expecting count: Int, tokensPerOwner: Int, random: any RandomSource
+        index: TokenIndex, after before: Batch?, expecting count: Int, tokensPerOwner: Int
     ) {
         self.index = index
         overlay = Overlay(expecting: count)
         self.before = before?.overlay
         self.tokensPerOwner = tokensPerOwner
-        self.random = random
     }
 
     /// What one change may end in a batch that others share: a millisecond of the writer's time.
@@ -78,7 +94,7 @@ struct Batch {
 
     /// Decides one command. `place` is where the index holds what it is about, `sequence` the number that its first audit
     /// row will have.
-    /// - Throws: what the source of randomness throws, or `StoreError` where the index is broken; nothing has changed.
+    /// - Throws: `RandomError` where nothing could be drawn, or `StoreError` where the index is broken; nothing has changed.
     func decide(_ mutation: Mutation, at place: PairPlace, sequence: Int64) throws -> Decision {
         if let before, before.concerns(mutation.command, at: place, in: index) { return .afterSync }
         do {
@@ -88,20 +104,21 @@ struct Batch {
                 let issue = try Rules.register(
                     isRegistered: held.application != nil, held: held.token?.held, ttlSeconds: ttlSeconds,
                     quota: quota(application, mutation.caller), now: now)
-                let new = StoredApplication(id: sequence, registrationID: try .random(from: random))
-                return try issued(issue, application, new, project, held, .begins, sequence)
+                guard let id = mutation.drawn?.registrationID else { throw RandomError(errno: 0) }
+                let new = StoredApplication(id: sequence, registrationID: id)
+                return try issued(issue, mutation.drawn, application, new, project, held, .begins, sequence)
             case .generate(let application, let project, let ttlSeconds):
                 let held = pair(application, project, place)
                 let issue = try Rules.generate(
                     isRegistered: held.application != nil, held: held.token?.held, ttlSeconds: ttlSeconds,
                     quota: quota(application, mutation.caller), now: now)
-                return try issued(issue, application, held.application, project, held, .stays, sequence)
+                return try issued(issue, mutation.drawn, application, held.application, project, held, .stays, sequence)
             case .rotate(let application, let project, let ttlSeconds, let graceSeconds):
                 let held = pair(application, project, place)
                 let issue = try Rules.rotate(
                     isRegistered: held.application != nil, held: held.token?.held, ttlSeconds: ttlSeconds,
                     graceSeconds: graceSeconds, now: now)
-                return try issued(issue, application, held.application, project, held, .stays, sequence)
+                return try issued(issue, mutation.drawn, application, held.application, project, held, .stays, sequence)
             case .revokeToken(let digest): return try revoke(digest)
             case .revoke(let application, let project):
                 return revoke(application, project, pair(application, project, place))
@@ -165,21 +182,21 @@ struct Batch {
     // MARK: Changes
 
     private func issued(
-        _ issue: Issue, _ name: ApplicationName, _ application: StoredApplication?, _ project: ProjectCode,
-        _ held: Held, _ registration: PlannedChange.Registration, _ sequence: Int64
+        _ issue: Issue, _ drawn: DrawnToken?, _ name: ApplicationName, _ application: StoredApplication?,
+        _ project: ProjectCode, _ held: Held, _ registration: PlannedChange.Registration, _ sequence: Int64
     ) throws -> Decision {
         guard let application else { return .settled(.refused(.notRegistered)) }  // the rules have refused before
-        let secret = try TokenSecret.generate(from: random)
-        let digest = secret.digest
+        guard let drawn else { throw RandomError(errno: 0) }
+        let digest = drawn.digest
         let after = StoredToken(id: held.token?.id ?? sequence, held: issue.held(digest: digest))
         let change = PlannedChange(
             event: issue.event, name: name, application: application, registration: registration, project: project,
             tokens: [.init(project: project, slot: held.slot, before: held.token, after: after)],
             fingerprint: digest.fingerprint, ended: issue.ended, shortened: issue.shortened)
         let credentials = Credentials(
-            registrationID: application.registrationID, token: secret, expiration: issue.expiresAt,
+            registrationID: application.registrationID, token: drawn.secret, expiration: issue.expiresAt,
             previousExpiration: issue.previousExpiration)
-        return .change([change], .credentials(credentials))
+        return .change(change, .credentials(credentials))
     }
 
     private func revoke(_ digest: TokenDigest) throws -> Decision {
@@ -200,18 +217,18 @@ struct Batch {
         case .one(let held, let fingerprints): (after, ended) = (StoredToken(id: before.id, held: held), fingerprints)
         }
         let change = PlannedChange(
-            event: .revoked, name: name, application: application, registration: .stays, project: project,
+            event: .revoked, name: name, application: application, project: project,
             tokens: [.init(project: project, slot: slot, before: before, after: after)], ended: ended)
-        return .change([change], .revoked(ended.count))
+        return .change(change, .revoked(ended.count))
     }
 
     private func revoke(_ name: ApplicationName, _ project: ProjectCode, _ held: Held) -> Decision {
         guard let application = held.application, let before = held.token else { return .settled(.revoked(0)) }
         let ended = before.held.alive(at: now)
         let change = PlannedChange(
-            event: .revoked, name: name, application: application, registration: .stays, project: project,
+            event: .revoked, name: name, application: application, project: project,
             tokens: [.init(project: project, slot: held.slot, before: before, after: nil)], ended: ended)
-        return .change([change], .revoked(ended.count))
+        return .change(change, .revoked(ended.count))
     }
 
     private func revokeAll(_ project: ProjectCode) throws -> Decision {
@@ -221,12 +238,12 @@ struct Batch {
             let before = index.stored(slot)
             changes.append(
                 PlannedChange(
-                    event: .revoked, name: name, application: application, registration: .stays, project: project,
+                    event: .revoked, name: name, application: application, project: project,
                     tokens: [.init(project: project, slot: slot, before: before, after: nil)],
                     ended: before.held.alive(at: now)))
         }
         let outcome = MutationOutcome.revoked(changes.reduce(0) { $0 + $1.ended.count })
-        return changes.isEmpty ? .settled(outcome) : .change(changes, outcome)
+        return changes.isEmpty ? .settled(outcome) : .changes(changes, outcome)
     }
 
     private func unregister(_ name: ApplicationName, _ slot: UInt32) throws -> Decision {
@@ -248,6 +265,6 @@ struct Batch {
         let change = PlannedChange(
             event: .unregistered, name: name, application: application, registration: .ends,
             project: nil, tokens: gone, ended: ended)
-        return .change([change], .revoked(ended.count))
+        return .change(change, .revoked(ended.count))
     }
 }

@@ -101,11 +101,13 @@ final class EndedTokens: Sendable {
         guard let last = records.last else { return }
         known.withLock { known in
             // All places first, so that the memory's latency is paid once and not once a token.
-            for record in records { for fingerprint in record.ended { known.prefetch(fingerprint.value) } }
-            for record in records {
-                for fingerprint in record.ended { known.add(fingerprint.value, record.time.seconds) }
-                for fingerprint in record.lapsed { known.add(fingerprint.value, record.time.seconds) }
-                for token in record.shortened { known.add(token.fingerprint.value, record.time.seconds) }
+            // By their places: a record is not copied to be looked at.
+            for place in records.indices { for ended in records[place].ended { known.prefetch(ended.value) } }
+            for place in records.indices {
+                let seconds = records[place].time.seconds
+                for ended in records[place].ended { known.add(ended.value, seconds) }
+                for lapsed in records[place].lapsed { known.add(lapsed.value, seconds) }
+                for token in records[place].shortened { known.add(token.fingerprint.value, seconds) }
             }
             known.trim(olderThan: trimming ? last.time.seconds - Self.keepSeconds : .min)
         }

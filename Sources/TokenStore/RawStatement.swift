@@ -45,12 +45,8 @@ final class RawStatement {
     }
 
     func bind(_ index: Int32, _ bytes: UnsafeRawBufferPointer) {
-        if bytes.isEmpty {
-            sqlite3_bind_zeroblob(statement, index, 0)
-        } else {
-            let (start, destructor) = keep(bytes)
-            sqlite3_bind_blob(statement, index, start, Int32(bytes.count), destructor)
-        }
+        let (start, destructor) = keep(bytes)
+        sqlite3_bind_blob(statement, index, start, Int32(bytes.count), destructor)
     }
 
     /// Where the bytes stand until the statement has run, and what SQLite has to do about them. Never nil, which SQLite

@@ -15,6 +15,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
     private let queue: MutationQueue
     private let directory: StateDirectory
     let clock: any Clock
+    private let random: any RandomSource
     private let listWalkRows: Int
     private let lastCount = Mutex<(alive: Int, validUntil: Int64)?>(nil)
     /// A count of so many takes some tens of microseconds; of a million it takes milliseconds.
@@ -46,8 +47,8 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
         let queue = MutationQueue(
             capacity: configuration.queueCapacity, shareOfUser: configuration.queueShareOfUser)
         let writer = try Writer(
-            state: state, queue: queue, configuration: configuration, clock: clock, random: random,
-            directory: directory, database: database, head: head, log: log, deliver: deliver)
+            state: state, queue: queue, configuration: configuration, clock: clock, directory: directory,
+            database: database, head: head, log: log, deliver: deliver)
         log(
             .opened(
                 applications: index.applications.count, tokens: index.tokens.count, sequence: head.sequence,
@@ -58,6 +59,7 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
         self.queue = queue
         self.directory = directory
         self.clock = clock
+        self.random = random
         listWalkRows = configuration.listWalkRows
         thread = Mutex(try Self.start(writer))
         Self.startLoadingEnded(state)
@@ -119,8 +121,12 @@ public final class SQLiteLedger: TokenLedger, WatchedWriter, @unchecked Sendable
         state.ended.notePresented(digest, by: caller, at: clock.wall(), bootMilliseconds: clock.bootMilliseconds())
     }
 
-    /// See `TokenLedger`.
-    public func enqueue(_ mutation: Mutation) -> Admission { queue.add(mutation) }
+    /// See `TokenLedger`. What a token is made of is drawn and hashed here, on the thread of who asks: that is a tenth of
+    /// what a rotation takes, and of writers there is one.
+    public func enqueue(_ mutation: Mutation) -> Admission {
+        mutation.drawn = DrawnToken(for: mutation.command, from: random)
+        return queue.add(mutation)
+    }
 
     /// See `TokenLedger`.
     public func wakeWriter() { queue.wake() }

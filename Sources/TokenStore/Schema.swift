@@ -3,7 +3,7 @@ internal import GRDB
 /// The tables and how they came to be. A migration that was released is never changed: a new one follows it.
 ///
 /// The CHECKs assert the model's rules a second time: a row that breaks one is a fault of the program and must not
-/// come to be durable.
+/// come to be durable. The writer's own connection asserts the same in Swift (`WriterStatements`); these hold for all others.
 enum Schema {
     /// `scae`, in the database's header: says whose file this is.
     static let applicationID: Int64 = 0x7363_6165

@@ -10,7 +10,6 @@ final class Writer: @unchecked Sendable {
     let queue: MutationQueue
     let configuration: StoreConfiguration
     let clock: any Clock
-    private let random: DrawnRandom
     let log: @Sendable (StoreEvent) -> Void
     let deliver: @Sendable (Delivery) -> Void
     let directory: StateDirectory
@@ -40,7 +39,7 @@ final class Writer: @unchecked Sendable {
 
     init(
         state: LedgerState, queue: MutationQueue, configuration: StoreConfiguration, clock: any Clock,
-        random: any RandomSource, directory: StateDirectory, database: TokenDatabase, head: AuditHead,
+        directory: StateDirectory, database: TokenDatabase, head: AuditHead,
         log: @escaping @Sendable (StoreEvent) -> Void, deliver: @escaping @Sendable (Delivery) -> Void
     ) throws {
         sync = try LogSync(pulse: queue.pulse, clock: clock) { queue.wakeForWork() }
@@ -49,7 +48,6 @@ final class Writer: @unchecked Sendable {
         self.queue = queue
         self.configuration = configuration
         self.clock = clock
-        self.random = DrawnRandom(source: random)
         self.directory = directory
         self.database = database
         self.head = head
@@ -117,8 +115,6 @@ final class Writer: @unchecked Sendable {
             deliver(Delivery(mutations: mutations, records: []))
             return
         }
-        random.draw(for: mutations.count)
-        defer { random.wipe() }
         var work = open.take() ?? Transaction(after: syncing, head: head, batch: newBatch(mutations.count))
         work.batch.now = Moment(clock: clock)
         let before = work.mutations.count
@@ -142,7 +138,7 @@ final class Writer: @unchecked Sendable {
     private func newBatch(_ count: Int) -> Batch {
         Batch(
             index: state.indexOfWriter, after: syncing?.batch, expecting: max(count, syncing?.mutations.count ?? 0),
-            tokensPerOwner: state.tokensPerOwner.load(ordering: .relaxed), random: random)
+            tokensPerOwner: state.tokensPerOwner.load(ordering: .relaxed))
     }
 
     /// Rolls back what is open.
@@ -197,14 +193,11 @@ final class Writer: @unchecked Sendable {
                         bootMilliseconds: work.batch.now.bootMilliseconds)
                 }
                 work.settle(mutation, outcome)
-            case .change(let changes, let outcome):
-                if work.changes.isEmpty {
-                    work.settledBefore = work.outcomes.count
-                    try statements.begin()
-                }
-                for change in changes {
-                    try write(change, by: mutation.caller, into: &work, statements)
-                }
+            case .change(let change, let outcome):
+                try write(change, by: mutation.caller, into: &work, statements)
+                work.settle(mutation, outcome)
+            case .changes(let changes, let outcome):
+                for change in changes { try write(change, by: mutation.caller, into: &work, statements) }
                 work.settle(mutation, outcome)
             }
             offset += 1
@@ -214,6 +207,10 @@ final class Writer: @unchecked Sendable {
     private func write(
         _ change: PlannedChange, by caller: Caller, into work: inout Transaction, _ statements: WriterStatements
     ) throws {
+        if work.changes.isEmpty {
+            work.settledBefore = work.outcomes.count
+            try statements.begin()
+        }
         var record = AuditRecord(
             sequence: work.head.sequence + 1, time: work.batch.now.wall, event: change.event,
             registrationID: change.application.registrationID, application: change.name, project: change.project,
@@ -223,15 +220,7 @@ final class Writer: @unchecked Sendable {
         if change.registration == .begins {
             try statements.insert(change.name, change.application, registeredAt: work.batch.now.wall)
         }
-        for token in change.tokens {
-            switch (token.before, token.after) {
-            case (nil, let after?):
-                try statements.insert(after, application: change.application, project: token.project)
-            case (let before?, let after?): try statements.update(before, to: after.held)
-            case (let before?, nil): try statements.delete(before)
-            case (nil, nil): break
-            }
-        }
+        for token in change.tokens { try statements.write(token, of: change.application) }
         if change.registration == .ends { try statements.delete(change.application) }
         record.chain = chain.link(record, after: work.head.chain)
         try statements.insert(record)
@@ -293,8 +282,7 @@ final class Writer: @unchecked Sendable {
     }
 
     /// Ends a transaction: what was committed goes into memory, before anybody is answered.
-    private func conclude(_ ended: consuming Transaction, _ result: CommitResult) {
-        var work = ended
+    private func conclude(_ work: consuming Transaction, _ result: CommitResult) {
         switch result {
         case .committed: take(work)
         case .notCommitted(let error): refuse(&work, error)
@@ -305,12 +293,12 @@ final class Writer: @unchecked Sendable {
         deliver(Delivery(mutations: work.mutations, records: work.records))
     }
 
-    private func take(_ work: Transaction) {
+    private func take(_ work: borrowing Transaction) {
         guard !work.changes.isEmpty else { return }
         for change in work.changes {
             if change.registration == .begins { state.withIndex { $0.begin(change) } }
             // A lock for each change, not one for all: an introspect waits for a microsecond, not for the batch.
-            for token in change.tokens { state.withIndex { $0.apply(token, of: change.name) } }
+            for place in change.tokens.indices { state.withIndex { $0.apply(change.tokens[place], of: change.name) } }
             if change.registration == .ends { state.withIndex { $0.end(change) } }
         }
         head = work.head
@@ -369,6 +357,7 @@ struct Transaction {
     }
 
     mutating func settle(_ mutation: Mutation, _ outcome: MutationOutcome) {
+        mutation.drawn = nil
         mutations.append(mutation)
         outcomes.append(outcome)
     }

@@ -27,6 +27,8 @@ final class WriterStatements {
     init(_ connection: OpaquePointer) throws {
         func prepare(_ sql: String) throws -> RawStatement { try RawStatement(sql, on: connection) }
         self.connection = connection
+        // They cost as much as all else of a row of the audit. What a row's types leave open is asserted here instead.
+        sqlite3_exec(connection, "PRAGMA ignore_check_constraints = ON", nil, nil, nil)
         beginImmediate = try prepare("BEGIN IMMEDIATE")
         commitOpen = try prepare("COMMIT")
         insertApplication = try prepare(
@@ -85,6 +87,18 @@ final class WriterStatements {
         }
     }
 
+    /// What the CHECKs of `token` say and its types do not (`Schema`).
+    private static func require(_ held: HeldToken) throws {
+        try require(
+            (0...Instant.lastWritable).contains(held.issuedAt.milliseconds) && held.expiresAt > held.issuedAt
+                && (held.expiresAt.milliseconds - held.issuedAt.milliseconds) % 1_000 == 0
+                && held.previous.count <= TokenLimits.maxPrevious)
+    }
+
+    private static func require(_ holds: Bool) throws {
+        guard holds else { throw StoreError.sqlite(SQLITE_CONSTRAINT) }
+    }
+
     func insert(_ application: ApplicationName, _ stored: StoredApplication, registeredAt: Instant) throws {
         insertApplication.bind(1, stored.id)
         insertApplication.bind(2, application.text)
@@ -98,7 +112,16 @@ final class WriterStatements {
         try deleteApplication.runChangingOneRow()
     }
 
+    func write(_ token: PlannedChange.Token, of application: StoredApplication) throws {
+        guard let before = token.before else {
+            if let after = token.after { try insert(after, application: application, project: token.project) }
+            return
+        }
+        if let after = token.after { try update(before, to: after.held) } else { try delete(before) }
+    }
+
     func insert(_ token: StoredToken, application: StoredApplication, project: ProjectCode) throws {
+        try Self.require(token.held)
         insertToken.bind(1, token.id)
         insertToken.bind(2, application.id)
         insertToken.bind(3, project.text)
@@ -110,6 +133,7 @@ final class WriterStatements {
     }
 
     func update(_ before: StoredToken, to held: HeldToken) throws {
+        try Self.require(held)
         updateToken.bind(1, before.id)
         updateToken.bind(2, before.held.digest)
         updateToken.bind(3, held.digest)
@@ -133,6 +157,9 @@ final class WriterStatements {
     }
 
     func insert(_ record: AuditRecord) throws {
+        try Self.require(
+            (record.project == nil) == (record.event == .unregistered)
+                && (record.fingerprint == nil) == (record.event == .unregistered || record.event == .revoked))
         insertAudit.bind(1, record.sequence)
         insertAudit.bind(2, record.time.milliseconds)
         insertAudit.bind(3, record.event.rawValue)

@@ -183,6 +183,21 @@ import TokenModel
         _ = try test.credentials(.generate(application: app("alice"), project: project("r"), ttlSeconds: 60))
     }
 
+    /// What was drawn is kept for nobody: where no token is made, it goes with the decision.
+    @Test func whatWasDrawnDoesNotOutliveTheDecision() throws {
+        let test = try TestLedger()
+        for name in ["alice", "bob"] {
+            for command: Command in [
+                .rotate(application: try app(name), project: try project("p"), ttlSeconds: 60, graceSeconds: 0),
+                .register(application: try app(name), project: try project("p"), ttlSeconds: 60),
+            ] {
+                let mutation = try test.submit(command)
+                _ = try test.collector.outcome(of: mutation)
+                #expect(mutation.drawn == nil)
+            }
+        }
+    }
+
     @Test func withoutRandomnessNothingChanges() throws {
         let test = try TestLedger()
         try test.run(.register(application: app("alice"), project: project("p"), ttlSeconds: 60))

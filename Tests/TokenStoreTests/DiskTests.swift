@@ -157,6 +157,31 @@ import TokenModel
         #expect(error?.resultCode == .SQLITE_CONSTRAINT)
     }
 
+    /// The writer's own statements do not weigh the tables' checks: what its types leave open it asserts itself.
+    @Test(arguments: ["before 1970", "after 9999"])
+    func theWriterRefuses(_ when: String) throws {
+        let clock = ManualClock()
+        let test = try TestLedger(clock: clock)
+        let made = try test.credentials(.register(application: app("alice"), project: project("p"), ttlSeconds: 600))
+        let now = clock.wall().seconds
+        if when == "before 1970" {
+            clock.setWallBack(seconds: now + 1)
+        } else {
+            clock.advance(seconds: 253_402_300_800 - now)
+        }
+        for command: Command in [
+            .register(application: try app("alice/web"), project: try project("p"), ttlSeconds: 600),
+            .rotate(application: try app("alice"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0),
+        ] {
+            guard case .internalError = try test.run(command) else { throw TestFault("\(command) was taken") }
+        }
+        #expect(try test.rows().count == 1 && test.ledger.countedChainRows() == 1)
+        #expect(test.collector.events.contains { if case .invariantBroken = $0 { true } else { false } })
+        clock.setWallBack(seconds: clock.wall().seconds - now)
+        #expect(test.isActive(made.token))
+        try test.ledger.expectIndexEqualsTable()
+    }
+
     /// A row that was changed behind the ledger's back: nothing is done, and the index is made anew.
     @Test func aRowThatIsNotAsTheIndexSaysIsAFault() throws {
         let test = try TestLedger()
