@@ -75,7 +75,7 @@ final class NameTable {
         let slot = names.take()
         names[slot].pointee.offset = arena.add(bytes)
         names[slot].pointee.references = 1
-        table.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: hash(ofEntry:))
+        table.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: { self.hash(ofEntry: $0) })
         return slot
     }
 
@@ -87,7 +87,7 @@ final class NameTable {
         names[slot].pointee.references -= 1
         guard names[slot].pointee.references == 0 else { return }
         let hash = hash(bytes(slot))
-        table.remove(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: self.hash(ofEntry:))
+        table.remove(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: { self.hash(ofEntry: $0) })
         arena.remove(names[slot].pointee.offset)
         names.release(slot)
     }

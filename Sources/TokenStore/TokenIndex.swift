@@ -188,7 +188,7 @@ final class TokenIndex {
     /// Makes a token, whose application and project are known, findable by them.
     func pairToken(_ slot: UInt32) {
         let hash = pairHash(ofEntry: slot)
-        pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
+        pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: { pairHash(ofEntry: $0) })
     }
 
     /// Puts another token, or other previous ones, in the place of what a slot holds.
@@ -207,7 +207,7 @@ final class TokenIndex {
         used.clear(slot)
         let token = tokens[slot].pointee
         let hash = Self.pairHash(token.application, token.project)
-        pairs.remove(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: pairHash(ofEntry:))
+        pairs.remove(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: { pairHash(ofEntry: $0) })
         if token.nextOfApplication != 0 {
             tokens[token.nextOfApplication].pointee.priorOfApplication = token.priorOfApplication
         }
