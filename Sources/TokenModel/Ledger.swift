@@ -91,8 +91,9 @@ public enum MutationOutcome: Sendable {
 
 /// One command on its way through the writer. Made by the server, completed by the ledger.
 public final class Mutation: @unchecked Sendable {
-    // @unchecked: `outcome` is written by the writer thread before `deliver`, and read and emptied only after it by whom
-    // the answer is of, on the other side of the lock of the queue that hands the mutation over.
+    // @unchecked: `drawn` changes hands under the lock of the queue to the writer. `outcome` is written by the writer thread
+    // before `deliver`, and read and emptied only after it by whom the answer is of, on the other side of the lock of the
+    // queue that hands the mutation over.
     public let command: Command
     public let caller: Caller
     /// Where the answer goes; the ledger does not look at it.

@@ -10,7 +10,7 @@ struct PacedDatabase {
     private let usual: UnsafePointer<sqlite3_io_methods>
     private var unsyncedBytes = 0
 
-    /// What a disk takes in the time of a sync or two of the log. With a mebibyte the slowest answers take twice as long.
+    /// What a disk takes in the time of a sync or two of the log. With a mebibyte the slowest answers take nearly twice as long.
     private static let stepBytes = 262_144
 
     /// Has what a connection writes to its database paced from now on, until it is closed.
