@@ -51,6 +51,8 @@ def test_a_refusal_takes_as_long_whether_the_application_exists_or_not(shared, s
         )
 
     exists, does_not, own = people.run_as(bob, measure)
-    assert share_of_longer(own, exists) > 0.75, "the measure tells nothing apart: this test proves nothing"
+    told_apart = share_of_longer(own, exists)
+    # 0.99 on an idle machine, 0.75 on one whose noise is ten times the difference: still far outside what is allowed below.
+    assert told_apart > 0.6, f"the measure tells nothing apart ({told_apart:.2f}): this test proves nothing"
     # Its standard deviation by chance alone is sqrt(1 / (6 * ROUNDS)), less than 0.01.
     assert 0.45 < share_of_longer(exists, does_not) < 0.55
