@@ -5,6 +5,7 @@ import itertools
 import os
 import random
 import resource
+import signal
 import subprocess
 
 import pytest
@@ -38,6 +39,15 @@ def _all_descriptors():
     """Some tests hold thousands of connections; a shell's usual bound is 1,024."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _usual_signals():
+    """The programs inherit what is ignored; nohup and a shell's background would leave some deaf to what they are sent."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            # A handler of Python's, which no program inherits; it does as little as before.
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture

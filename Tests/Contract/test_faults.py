@@ -13,6 +13,12 @@ def steps():
     return numbered_calls()
 
 
+def came(hits, tried):
+    """Whether the steps came, but for a few: the last calls of a stop may be some more or less, as the threads' time has it."""
+    print(f"{hits} of {len(tried)} steps came")
+    return len(tried) - hits <= max(1, len(tried) // 10)
+
+
 def test_a_death_at_each_call(steps, seeded):
     total, tried, hits = len(steps), points(steps, seeded), 0
     for step in tried:
@@ -26,8 +32,7 @@ def test_a_death_at_each_call(steps, seeded):
             raise AssertionError(f"killed at step {step} of {total}: {failure}") from failure
         finally:
             run.discard()
-    # The last calls of a stop may be a few more or less.
-    assert hits >= 0.9 * len(tried), f"{hits} of {len(tried)} steps came"
+    assert came(hits, tried)
     report(f"killed before each of {hits} of {total} calls to the disk")
 
 
@@ -49,6 +54,6 @@ def test_each_call_fails(error, then, steps, seeded):
             run.discard()
         for outcome, count in run.answers.items():
             answers[outcome] = answers.get(outcome, 0) + count
-    assert hits >= 0.9 * len(tried), f"{hits} of {len(tried)} steps came"
+    assert came(hits, tried)
     report(f"{errno.errorcode[error]} {then} at each of {hits} of {total} calls to the disk: "
            f"{answers}")  # fmt: skip
