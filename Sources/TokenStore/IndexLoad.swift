@@ -21,15 +21,12 @@ extension TokenIndex {
     }
 
     /// Builds an index from the tables, checking each row. Where there are two cores it takes half the time: applications
-    /// and tokens are read side by side. Nothing is written meanwhile, so both reads see one state.
+    /// and tokens are read side by side, and then what finds them is built. Nothing is written meanwhile, so both reads see
+    /// one state.
     /// - Throws: `StoreError`, `damaged` where a row breaks a rule.
     static func load(_ database: TokenDatabase, asOf moment: Moment) throws -> (TokenIndex, AuditHead) {
         let pool = database.pool
-        var (applications, tokens) = (0, 0)
-        try bothAtOnce(
-            { applications = try pool.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM application") ?? 0 } },
-            { tokens = try pool.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM token") ?? 0 } })
-        let index = TokenIndex(expectingApplications: applications, tokens: tokens)
+        let index = TokenIndex()
         var head: AuditHead?
         var projects = NameTable()
         try bothAtOnce(
@@ -42,8 +39,11 @@ extension TokenIndex {
             { try reading(pool) { projects = try index.loadTokens($0, asOf: moment) } })
         try index.joinTokens(projects)
         try bothAtOnce(
-            { for slot in 1..<max(1, index.tokens.end) { index.linkToken(slot) } },
-            { for slot in 1..<max(1, index.tokens.end) { index.pairToken(slot) } })
+            {
+                for slot in 1..<max(1, index.tokens.end) { index.linkToken(slot) }
+                index.pairTokens()
+            },
+            { try index.insertDigests() })
         guard let head else { throw StoreError(.invariant, "The audit's head was not read.") }
         return (index, head)
     }
@@ -83,6 +83,8 @@ extension TokenIndex {
 
     /// In the order of their ids, so that a new index's slots are in that order too.
     private func loadApplications(_ connection: OpaquePointer) throws {
+        let count = try RawStatement("SELECT count(*) FROM application", on: connection)
+        try count.forEachRow { names.reserve(Int($0.integer(0))) }
         let query = try RawStatement(
             "SELECT id, name, registration_id FROM application ORDER BY id", on: connection)
         try query.forEachRow { row in
@@ -95,7 +97,7 @@ extension TokenIndex {
         }
     }
 
-    /// Takes the tokens in; until `joinTokens` each holds the id of its application where later its neighbours stand, and
+    /// Takes the tokens in, and what finds them is built later; until `joinTokens` each holds the id of its application where later its neighbours stand, and
     /// its project's number in the table that is given back.
     private func loadTokens(_ connection: OpaquePointer, asOf moment: Moment) throws -> NameTable {
         let projects = NameTable()
@@ -111,7 +113,7 @@ extension TokenIndex {
             let expiresAt = row.integer(5)
             guard id > 0, id < Self.idsMax, NamePattern.matches(project, allowsBackslash: false),
                 let digest = TokenDigest(bytes: row.bytes(3)),
-                Self.holds(issuedAt: issuedAt, expiresAt: expiresAt), find(digest).raw == 0,
+                Self.holds(issuedAt: issuedAt, expiresAt: expiresAt),
                 let previous = AuditBlobs.previous(row.bytes(7), asOf: moment)
             else { throw Self.damaged("token", id) }
             let held = HeldToken(
@@ -146,6 +148,42 @@ extension TokenIndex {
                 names.retain(slot: nameOfProject[project])
             }
             token.pointee.project = nameOfProject[project]
+        }
+    }
+
+    /// How many slots ahead the memory is fetched that an insertion will look at: each is somewhere else.
+    private static let fetchedAhead: UInt32 = 16
+
+    private func pairTokens() {
+        let end = tokens.end
+        pairs.reserve(Int(end))
+        for slot in 1..<max(1, end) {
+            if slot + Self.fetchedAhead < end { prefetchPair(slot + Self.fetchedAhead) }
+            pairToken(slot)
+        }
+    }
+
+    /// - Throws: `StoreError` where a digest is there twice.
+    private func insertDigests() throws {
+        let (end, endOfPrevious) = (tokens.end, previous.end)
+        digests.reserve(Int(end) + Int(endOfPrevious))
+        for slot in 1..<max(1, end) {
+            if slot + Self.fetchedAhead < end {
+                digests.prefetch(tokens[slot + Self.fetchedAhead].pointee.digest.words.0)
+            }
+            guard find(tokens[slot].pointee.digest).raw == 0 else {
+                throw Self.damaged("token", tokens[slot].pointee.id)
+            }
+            insertDigest(ofToken: slot)
+        }
+        for slot in 1..<max(1, endOfPrevious) {
+            if slot + Self.fetchedAhead < endOfPrevious {
+                digests.prefetch(previous[slot + Self.fetchedAhead].pointee.digest.words.0)
+            }
+            guard find(previous[slot].pointee.digest).raw == 0 else {
+                throw Self.damaged("token", tokens[previous[slot].pointee.token].pointee.id)
+            }
+            insertDigest(ofPrevious: slot)
         }
     }
 

@@ -19,12 +19,12 @@ final class NameTable {
 
     let names = Chunks<Name>(empty: Name())
     private let arena = NameArena()
-    private let table: ProbeTable
+    private let table = ProbeTable()
     // Names are chosen by callers: a hash with a key of this process keeps them from piling names on one place.
     private let seed = UInt64.random(in: .min ... .max)
 
-    /// Makes room for so many names.
-    init(expecting count: Int = 0) { table = ProbeTable(expecting: count) }
+    /// Makes room for so many names in a table that is empty.
+    func reserve(_ count: Int) { table.reserve(count) }
 
     /// The bytes, good until the name's last reference goes.
     @inline(__always)

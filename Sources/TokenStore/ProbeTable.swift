@@ -16,9 +16,8 @@ final class ProbeTable {
     // Behind a pointer, so that the hot path's reads are not checked for exclusive access.
     private let header: UnsafeMutablePointer<Header>
 
-    /// Makes room for so many entries that they need no growth.
-    init(expecting count: Int = 0) {
-        let capacity = max(16, count + count / 2)
+    init() {
+        let capacity = Self.capacity(0)
         header = .allocate(capacity: 1)
         header.initialize(to: Header(entries: Self.allocate(capacity), capacity: capacity, count: 0))
     }
@@ -47,6 +46,14 @@ final class ProbeTable {
     @inline(__always)
     func prefetch(_ hash: UInt64) {
         linux_prefetch(header.pointee.entries + Self.home(hash, header.pointee.capacity))
+    }
+
+    /// Makes room for so many entries in a table that is empty: they need no growth.
+    func reserve(_ count: Int) {
+        precondition(self.count == 0, "room is made before the first entry")
+        header.pointee.entries.deallocate()
+        header.pointee.capacity = Self.capacity(count)
+        header.pointee.entries = Self.allocate(header.pointee.capacity)
     }
 
     /// Adds an entry that is not there.
@@ -112,6 +119,8 @@ final class ProbeTable {
         while entries[place] != 0 { place = next(place, capacity) }
         entries[place] = entry
     }
+
+    private static func capacity(_ count: Int) -> Int { max(16, count + count / 2) }
 
     private static func allocate(_ capacity: Int) -> UnsafeMutablePointer<UInt32> {
         let entries = UnsafeMutablePointer<UInt32>.allocate(capacity: capacity)

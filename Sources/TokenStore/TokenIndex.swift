@@ -6,20 +6,13 @@ internal import TokenModel
 /// Readers hold the ledger's lock; the writer, which alone changes anything but `lastUsedSeconds` and its marks, holds
 /// it while it changes, and may read without. That is what makes the ledger's `@unchecked Sendable` of it true.
 final class TokenIndex {
-    let names: NameTable
+    let names = NameTable()
     let applications = Chunks<ApplicationSlot>(empty: ApplicationSlot())
     let tokens = Chunks<TokenSlot>(empty: TokenSlot())
     let previous = Chunks<PreviousSlot>(empty: PreviousSlot())
     let used = UsedMarks()
-    let digests: ProbeTable
-    let pairs: ProbeTable
-
-    /// Makes room for so many rows.
-    init(expectingApplications applications: Int, tokens: Int) {
-        names = NameTable(expecting: applications)
-        digests = ProbeTable(expecting: tokens)
-        pairs = ProbeTable(expecting: tokens)
-    }
+    let digests = ProbeTable()
+    let pairs = ProbeTable()
 
     /// Digests, current and previous.
     var digestCount: Int { digests.count }
@@ -161,12 +154,13 @@ final class TokenIndex {
         let slot = takeToken(stored)
         tokens[slot].pointee.application = application
         tokens[slot].pointee.project = names.retain(project)
+        insertDigests(slot)
         linkToken(slot)
         pairToken(slot)
         return slot
     }
 
-    /// Takes a token in that is nobody's yet.
+    /// Takes a token in that is nobody's yet and is not found by anything.
     func takeToken(_ stored: StoredToken) -> UInt32 {
         let slot = tokens.take()
         tokens[slot].pointee.id = stored.id
@@ -191,11 +185,17 @@ final class TokenIndex {
         pairs.insert(TaggedSlot(slot, hash: hash).raw, hash: hash, hashOf: { pairHash(ofEntry: $0) })
     }
 
+    /// Fetches the place where `pairToken` will put one.
+    func prefetchPair(_ slot: UInt32) {
+        pairs.prefetch(Self.pairHash(tokens[slot].pointee.application, tokens[slot].pointee.project))
+    }
+
     /// Puts another token, or other previous ones, in the place of what a slot holds.
     func replaceToken(_ slot: UInt32, with held: HeldToken) {
         let isOther = tokens[slot].pointee.digest != held.digest
         empty(slot)
         fill(slot, held)
+        insertDigests(slot)
         if isOther {
             tokens[slot].pointee.lastUsedSeconds = 0
             used.clear(slot)
@@ -228,7 +228,6 @@ final class TokenIndex {
         token.pointee.digest = held.digest
         token.pointee.issuedAt = held.issuedAt
         token.pointee.ttlSeconds = UInt32((held.expiresAt.milliseconds - held.issuedAt.milliseconds) / 1_000)
-        insert(DigestEntry(slot: slot, isPrevious: false, digest: held.digest), held.digest)
         var last: UInt32 = 0
         for one in held.previous {
             let place = previous.take()
@@ -237,8 +236,27 @@ final class TokenIndex {
                 bootDeadlineMilliseconds: one.bootDeadlineMilliseconds, token: slot, next: 0)
             if last == 0 { token.pointee.previous = place } else { previous[last].pointee.next = place }
             last = place
-            insert(DigestEntry(slot: place, isPrevious: true, digest: one.digest), one.digest)
         }
+    }
+
+    /// Makes what a slot holds findable by its digests.
+    private func insertDigests(_ slot: UInt32) {
+        insertDigest(ofToken: slot)
+        var next = tokens[slot].pointee.previous
+        while next != 0 {
+            insertDigest(ofPrevious: next)
+            next = previous[next].pointee.next
+        }
+    }
+
+    func insertDigest(ofToken slot: UInt32) {
+        let digest = tokens[slot].pointee.digest
+        insert(DigestEntry(slot: slot, isPrevious: false, digest: digest), digest)
+    }
+
+    func insertDigest(ofPrevious slot: UInt32) {
+        let digest = previous[slot].pointee.digest
+        insert(DigestEntry(slot: slot, isPrevious: true, digest: digest), digest)
     }
 
     private func empty(_ slot: UInt32) {

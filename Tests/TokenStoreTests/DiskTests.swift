@@ -125,6 +125,28 @@ import TokenModel
         #expect(error?.code == .damaged)
     }
 
+    /// What a caller presents is one token or none.
+    @Test(arguments: ["two current ones", "a current and a previous one", "two previous ones"])
+    func aDigestThatIsThereTwiceIsRefused(_ which: String) throws {
+        let test = try TestLedger()
+        for name in ["alice", "bob"] {
+            try test.run(.register(application: app(name), project: project("p"), ttlSeconds: 600))
+        }
+        test.ledger.close()
+        try DatabaseQueue.beside(test.directory.path + "/tokens.db").write { database in
+            let first = try #require(try String.fetchOne(database, sql: "SELECT hex(digest) FROM token ORDER BY id"))
+            let third = String(repeating: "07", count: 32)
+            let times = String(repeating: "00", count: 16)
+            switch which {
+            case "two current ones": try database.execute(sql: "UPDATE token SET digest = x'\(first)'")
+            case "two previous ones": try database.execute(sql: "UPDATE token SET previous = x'\(third)\(times)'")
+            default: try database.execute(sql: "UPDATE token SET previous = x'\(first)\(times)' WHERE id = 2")
+            }
+        }
+        let error = #expect(throws: StoreError.self) { try test.reopen() }
+        #expect(error?.code == .damaged && error?.sentence.contains("row 2 of token") == true)
+    }
+
     @Test func aChangedAuditRowBreaksTheChain() throws {
         let test = try TestLedger()
         for number in 0..<5 {
