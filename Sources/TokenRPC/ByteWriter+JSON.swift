@@ -36,23 +36,36 @@ extension ByteWriter {
     /// Writes a number.
     public func appendInteger(_ value: Int64) {
         append(room: 20) { target in
+            // From the right end of the room, two digits a step; then moved to its place.
+            var start = 20
             var rest = value.magnitude
-            var length = value < 0 ? 2 : 1
-            var bound: UInt64 = 10
-            while rest >= bound, length < 20 {
-                length += 1
-                bound = bound &* 10
+            while rest >= 100 {
+                start -= 2
+                Self.twoDigits(rest % 100, to: target + start)
+                rest /= 100
             }
-            var position = length
-            repeat {
-                position -= 1
-                let (quotient, digit) = rest.quotientAndRemainder(dividingBy: 10)
-                target[position] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: digit)
-                rest = quotient
-            } while rest > 0
-            if value < 0 { target[0] = UInt8(ascii: "-") }
-            return length
+            if rest >= 10 {
+                start -= 2
+                Self.twoDigits(rest, to: target + start)
+            } else {
+                start -= 1
+                target[start] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest)
+            }
+            if value < 0 {
+                start -= 1
+                target[start] = UInt8(ascii: "-")
+            }
+            UnsafeMutableRawPointer(target).copyMemory(from: target + start, byteCount: 20 - start)
+            return 20 - start
         }
+    }
+
+    @inline(__always)
+    private static func twoDigits(_ number: UInt64, to target: UnsafeMutablePointer<UInt8>) {
+        let tens = (UInt16(truncatingIfNeeded: number) &* 103) &>> 10
+        let ones = UInt16(truncatingIfNeeded: number) &- tens &* 10
+        target[0] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: tens)
+        target[1] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: ones)
     }
 
     /// Writes `true` or `false`.

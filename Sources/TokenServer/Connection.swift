@@ -70,9 +70,11 @@ final class Connection {
     var outputBroken = false
 
     /// Mutations in flight, in their order.
-    var due: [DueAnswer] = []
-    var firstDue = 0
+    private var due: [DueAnswer] = []
+    private var firstDue = 0
     private var dueBytes = 0
+    /// A number of its own: each request asks for it, and a list that is changed in place is checked for exclusive access.
+    private(set) var mutationsInFlight = 0
     var nextPosition: UInt64 = 0
     /// A `list`, `status` or `watch` on the worker thread: its request's id, or nil inside for a notification.
     var blockingRead: BlockingRead?
@@ -113,8 +115,6 @@ final class Connection {
     /// No answer can reach the caller any more.
     var isDeaf: Bool { peerHungUp || outputBroken }
 
-    var mutationsInFlight: Int { due.count - firstDue }
-
     /// Nothing that was taken waits for its answer to be made, so that the next may be written.
     var isIdle: Bool { mutationsInFlight == 0 && blockingRead == nil }
 
@@ -129,6 +129,7 @@ final class Connection {
 
     func addDue(_ answer: DueAnswer) {
         due.append(answer)
+        mutationsInFlight += 1
         dueBytes += answer.bytes
     }
 
@@ -137,6 +138,7 @@ final class Connection {
         let first = due[firstDue]
         precondition(first.position == position, "answers come in the order of the requests")
         firstDue += 1
+        mutationsInFlight -= 1
         dueBytes -= first.bytes
         if firstDue == due.count {
             due.removeAll(keepingCapacity: true)

@@ -4,7 +4,7 @@ import TokenRPC
 /// `introspect` requests of one turn of the loop, of whatever connections, that wait to be answered together: a look-up
 /// of several fetches their memory side by side and takes the index's lock once. They wait only within one turn, and
 /// anything else of their connection that is answered is answered after them.
-struct Lookups: ~Copyable {
+final class Lookups {
     /// Whose it is, and its id: in `ids` where that has room, else in its line.
     struct Asker {
         // Alive: a connection that is closed lies in the loop's graveyard until the turn is over.
@@ -23,7 +23,7 @@ struct Lookups: ~Copyable {
 
     /// Adds one whose answer goes with `id`.
     /// - Returns: whether others may be waited for: there is room, and the id does not lie in a line that goes.
-    mutating func add(_ digest: TokenDigest, id: UnsafeRawBufferPointer, of connection: Connection) -> Bool {
+    func add(_ digest: TokenDigest, id: UnsafeRawBufferPointer, of connection: Connection) -> Bool {
         var kept = id
         if let source = id.baseAddress, id.count <= Self.idBytes {
             let room = ids + count * Self.idBytes
@@ -37,7 +37,7 @@ struct Lookups: ~Copyable {
     }
 
     /// Takes all of them.
-    mutating func take(_ body: (UnsafeBufferPointer<TokenDigest>, UnsafeBufferPointer<Asker>) -> Void) {
+    func take(_ body: (UnsafeBufferPointer<TokenDigest>, UnsafeBufferPointer<Asker>) -> Void) {
         let taken = count
         count = 0
         body(UnsafeBufferPointer(start: digests, count: taken), UnsafeBufferPointer(start: askers, count: taken))

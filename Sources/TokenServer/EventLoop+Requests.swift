@@ -37,7 +37,11 @@ extension EventLoop {
                 continue
             }
             let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
-            switch connection.scanner.next(rest) {
+            // A copy, for a property that is changed in place is checked for exclusive access.
+            var scanner = connection.scanner
+            let step = scanner.next(rest)
+            connection.scanner = scanner
+            switch step {
             case .needsMore:
                 connection.turn.lines += rest.count / Bounds.readChunkBytes
                 notePartialLine(connection, isBegun: !rest.isEmpty)
@@ -53,7 +57,7 @@ extension EventLoop {
                 guard take(connection, UnsafeRawBufferPointer(rebasing: rest[..<length])) else {
                     return block(connection, offset)
                 }
-                connection.scanner.consume()
+                connection.scanner = LineScanner()
                 connection.deadline = nil
                 offset += length
             }
@@ -144,7 +148,8 @@ extension EventLoop {
         }
         let row = MethodRow.table[method.rawValue]
         var params = ParamsReader(reader, request.params)
-        let context = MethodContext(loop: self, connection: connection)
+        // Made where it is wanted: a look-up does without.
+        var context: MethodContext { MethodContext(loop: self, connection: connection) }
         do {
             switch row.work {
             case .lookup(let handler):
@@ -156,7 +161,8 @@ extension EventLoop {
             case .immediate(let handler):
                 guard connection.isIdle else { return .mustWait }
                 answerLookups(connection)
-                return try performNow(context, request, reader, room: room) { writer in
+                return try performNow(context, request, reader, room: room) { [params] writer in
+                    var params = params
                     try handler(context, &params, writer)
                 }
             case .mutation(let handler):

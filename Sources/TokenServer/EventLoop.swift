@@ -34,7 +34,7 @@ final class EventLoop: @unchecked Sendable {
     private(set) var desk: CredentialDesk?
 
     let reader = JSONReader()
-    var lookups = Lookups()
+    let lookups = Lookups()
     /// Connections of this turn whose look-ups wait, and so what follows on them.
     var unsettled: [Connection] = []
     let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: Bounds.readChunkBytes, alignment: 64)
