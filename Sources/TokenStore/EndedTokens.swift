@@ -24,7 +24,8 @@ final class EndedTokens: Sendable {
         let seconds: Int64
     }
 
-    private struct Known: ~Copyable {
+    // @unchecked: its memory is its own, and it is not copied.
+    private struct Known: ~Copyable, @unchecked Sendable {
         private let sets = UnsafeMutablePointer<FingerprintSet>.allocate(capacity: EndedTokens.shards)
         /// In the order of their ends, from `first` on.
         var order: [Ended] = []
@@ -115,12 +116,13 @@ final class EndedTokens: Sendable {
 
     /// Takes what was ended before the start; the newest stay where there are too many.
     func addOlder(_ older: [Ended]) {
+        // Without the lock, for it may be a million, and callers and the writer wait for it.
+        var all = Known()
+        for one in older { all.add(one.fingerprint, one.seconds) }
         known.withLock { known in
-            let newer = Array(known.order[known.first...])
-            known = Known()
-            for one in older { known.add(one.fingerprint, one.seconds) }
-            for one in newer { known.add(one.fingerprint, one.seconds) }
-            known.trim(olderThan: .min)
+            for one in known.order[known.first...] { all.add(one.fingerprint, one.seconds) }
+            all.trim(olderThan: .min)
+            swap(&known, &all)
         }
     }
 

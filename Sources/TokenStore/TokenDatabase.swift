@@ -2,12 +2,14 @@ internal import CSQLite
 internal import Dispatch
 internal import GRDB
 internal import GRDBSQLite
+internal import Glibc
 internal import TokenModel
 
 /// The open database: GRDB's pool, and on its writer connection the writer's own statements. Everything but the pool's
 /// reads is called by one thread at a time: whoever opens it, then the writer.
 final class TokenDatabase {
     let pool: DatabasePool
+    private let path: String
     private let connection: OpaquePointer
     private var statements: WriterStatements?
     private var isClosed = false
@@ -29,6 +31,13 @@ final class TokenDatabase {
     /// the page around it goes through the log: with SQLite's usual 4,096 a commit costs the writer twice as much.
     private static let newPageBytes = 1_024
 
+    /// What an unprivileged process may still fill of the database's disk; the most there can be where that cannot be told.
+    var freeBytes: Int {
+        var disk = statvfs()
+        guard statvfs(path, &disk) == 0 else { return .max }
+        return Int(clamping: UInt64(disk.f_bavail).multipliedReportingOverflow(by: UInt64(disk.f_frsize)).partialValue)
+    }
+
     /// Asks for it once, before SQLite is in use.
     private static let withoutMemoryStatistics: Void = { _ = sqlite_keep_no_memory_statistics() }()
 
@@ -36,6 +45,7 @@ final class TokenDatabase {
     /// - Throws: `StoreError`.
     init(path: String) throws {
         _ = Self.withoutMemoryStatistics
+        self.path = path
         do {
             var configuration = Configuration()
             configuration.maximumReaderCount = 3

@@ -55,7 +55,7 @@ final class Writer: @unchecked Sendable {
         self.log = log
         self.deliver = deliver
         upkeep = Upkeep(
-            configuration: configuration, pageBytes: database.pageBytes, bootMilliseconds: clock.bootMilliseconds())
+            configuration: configuration, database: database, bootMilliseconds: clock.bootMilliseconds())
         pruning.trustClock(from: clock.bootMilliseconds(), configuration)
     }
 
@@ -69,7 +69,7 @@ final class Writer: @unchecked Sendable {
                 if open != nil {
                     commit()
                     if syncing == nil { maintain(isIdle: false) }
-                    beginCheckpoint()
+                    beginCheckpoint(isIdle: false)
                     continue
                 }
             } else if let open, open.mutations.count >= configuration.batchShareOfUser || open.isComplete {

@@ -5,6 +5,8 @@ internal import TokenModel
 struct Upkeep {
     private let configuration: StoreConfiguration
     private let pageBytes: Int
+    /// Of the log, after which a checkpoint is begun though changes come in.
+    private var busyCheckpointBytes: Int
     /// When `last_used_at` was last written behind, or found clean.
     private(set) var lastUsedWrittenAt: Int64
     /// Whether a round of writing it behind is under way.
@@ -14,9 +16,10 @@ struct Upkeep {
     /// When a disk that refused is to be asked again; nil while it takes changes.
     private(set) var probeAt: Int64?
 
-    init(configuration: StoreConfiguration, pageBytes: Int, bootMilliseconds: Int64) {
+    init(configuration: StoreConfiguration, database: TokenDatabase, bootMilliseconds: Int64) {
         self.configuration = configuration
-        self.pageBytes = pageBytes
+        pageBytes = database.pageBytes
+        busyCheckpointBytes = Self.busyCheckpointBytes(configuration, freeBytes: database.freeBytes)
         lastUsedWrittenAt = bootMilliseconds
     }
 
@@ -34,7 +37,9 @@ struct Upkeep {
     mutating func diskTookChanges() { probeAt = nil }
 
     func wantsCheckpoint(pages: Int32, isIdle: Bool) -> Bool {
-        let limit = self.pages(isIdle ? configuration.idleCheckpointBytes : configuration.busyCheckpointBytes)
+        // Where the disk refuses, the log is what can be made to need less.
+        let isEarly = isIdle || probeAt != nil
+        let limit = self.pages(isEarly ? configuration.idleCheckpointBytes : busyCheckpointBytes)
         // The log starts over only at a commit after a whole checkpoint, and only if no reader is in it. Until then, or
         // after a failure, it has to grow before the next try.
         let floor = checkpointedPages == 0 ? 0 : checkpointedPages + self.pages(configuration.idleCheckpointBytes)
@@ -43,7 +48,18 @@ struct Upkeep {
 
     private func pages(_ bytes: Int) -> Int32 { Int32(bytes / pageBytes) }
 
-    mutating func checkpointed(pages: Int32) { checkpointedPages = pages }
+    /// - Parameter freeBytes: on the disk.
+    mutating func checkpointed(pages: Int32, freeBytes: Int) {
+        checkpointedPages = pages
+        // What the log has it will use again.
+        let (room, isMore) = freeBytes.addingReportingOverflow(Int(pages) * pageBytes)
+        busyCheckpointBytes = Self.busyCheckpointBytes(configuration, freeBytes: isMore ? .max : room)
+    }
+
+    private static func busyCheckpointBytes(_ configuration: StoreConfiguration, freeBytes: Int) -> Int {
+        let share = freeBytes / configuration.busyCheckpointPartOfFree
+        return min(configuration.busyCheckpointBytes, max(configuration.idleCheckpointBytes, share))
+    }
 
     /// Notices that the log has started over.
     mutating func committed(pages: Int32) {
@@ -87,26 +103,21 @@ extension Writer {
         guard health == .serving else { return }
         if let probeAt = upkeep.probeAt, now >= probeAt { probeDisk() }
         guard health == .serving else { return }
-        let pages = database.writeAheadLogPages
-        upkeep.committed(pages: pages)
-        guard
-            checkpointing.isDone
-                || (isIdle && !checkpointing.isUnderWay && upkeep.wantsCheckpoint(pages: pages, isIdle: true))
-        else { return }
-        checkpoint(pages: pages)
+        if checkpointing.isDone { finishCheckpoint() }
+        beginCheckpoint(isIdle: isIdle)
     }
 
-    /// Begins to copy the log beside the writer, where it has become long.
-    func beginCheckpoint() {
+    /// Begins to copy the log beside the writer, where it has become long: in an idle moment too, which may be over at once.
+    func beginCheckpoint(isIdle: Bool) {
         guard health == .serving, !checkpointing.isUnderWay else { return }
         let pages = database.writeAheadLogPages
         upkeep.committed(pages: pages)
-        if upkeep.wantsCheckpoint(pages: pages, isIdle: false) { checkpointing.begin(database.checkpointer) }
+        if upkeep.wantsCheckpoint(pages: pages, isIdle: isIdle) { checkpointing.begin(database.checkpointer) }
     }
 
-    /// Copies all of the log, or what a copy beside the writer has left of it.
-    private func checkpoint(pages: Int32) {
-        upkeep.checkpointed(pages: pages)
+    /// Copies what the copy beside the writer has left of the log.
+    private func finishCheckpoint() {
+        upkeep.checkpointed(pages: database.writeAheadLogPages, freeBytes: database.freeBytes)
         switch checkpointing.finish() {
         case .copied: break
         case .failed(let error): return log(.checkpointFailed(error))
@@ -239,7 +250,7 @@ extension Writer {
             state.pool.withLock { $0 = opened.pool }
             health = .serving
             upkeep = Upkeep(
-                configuration: configuration, pageBytes: opened.pageBytes, bootMilliseconds: clock.bootMilliseconds())
+                configuration: configuration, database: opened, bootMilliseconds: clock.bootMilliseconds())
             diskTakesChanges()
             log(
                 .opened(

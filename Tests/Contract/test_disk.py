@@ -130,16 +130,6 @@ class Upkeep:
             self.panel.await_waiting("sync")
             yield lambda: self.rows("audit_mark")
 
-    @contextlib.contextmanager
-    def checkpoint(self):
-        """Of a log that has grown. Commits sync the log alone."""
-        growing = threading.Thread(target=self.register, args=(AUDIT_ROWS - 1,))
-        with self.panel.held("database"):
-            growing.start()
-            self.panel.await_waiting("database")
-            yield lambda: None
-        growing.join()
-
 
 # The least that audit.rows_max may be.
 AUDIT_ROWS = 10_000
@@ -147,7 +137,7 @@ AUDIT_ROWS = 10_000
 SLOW_DISK_MILLISECONDS = 300_000
 
 
-@pytest.mark.parametrize("what", ["last_used", "presented", "cut", "checkpoint"])
+@pytest.mark.parametrize("what", ["last_used", "presented", "cut"])
 def test_a_disk_that_is_slow_in_the_upkeep_is_no_stuck_writer(make_daemon, tmp_path, what):
     """The watchdog is fed, up to the bound; introspection goes on, and the status says what is waited for."""
     folder = public_folder()
@@ -179,6 +169,45 @@ def test_a_disk_that_is_slow_in_the_upkeep_is_no_stuck_writer(make_daemon, tmp_p
     eventually(lambda: before is None or seen() > before, 30, "what was waited for")
     daemon.stop()
     manager.close()
+
+
+PAIRS = [{"application": f"a{n}", "project_code": "p"} for n in range(1_000)]
+
+
+def all_of(root, method, pairs):
+    """So many changes, one after the other without a pause; each must succeed."""
+    lines = [request(method, pair, n) for n, pair in enumerate(pairs)]
+    for start in range(0, len(lines), 1_000):
+        some = lines[start : start + 1_000]
+        answers = root.pump(b"\n".join(some) + b"\n", len(some))
+        assert all(b'"result"' in answer for answer in answers), [a for a in answers if b'"error"' in a][:3]
+
+
+def rotate_often(root, count):
+    """In an order in which neighbours are in other pages."""
+    all_of(root, "rotate", [PAIRS[n * 389 % len(PAIRS)] for n in range(count)])
+
+
+def test_a_checkpoint_that_hangs_holds_up_no_change(make_daemon):
+    """Not even one of an idle moment: it may be over at once."""
+    folder = public_folder()
+    panel = Panel(DISK_SHIM, watched=folder / "state")
+    daemon = make_daemon(state=folder / "state", environment=panel.environment).start()
+    with daemon.connect() as root:
+        all_of(root, "register", PAIRS)
+        before = (daemon.state / "tokens.db").stat().st_mtime_ns
+        with panel.held("database"):
+            # More than a mebibyte of log.
+            rotate_often(root, 3_000)
+            panel.await_waiting("database")
+            token = root.call("rotate", **PAIRS[0])["registration_token"]
+            assert root.active(token) and root.call("status")["ready"]
+        eventually(lambda: panel.get("database_waiting") == 0, 30, "the end of the checkpoint")
+        assert (daemon.state / "tokens.db").stat().st_mtime_ns > before
+    daemon.crash()
+    with daemon.connect() as root:
+        assert root.active(token)
+    daemon.stop()
 
 
 # A disk that refuses.
@@ -264,6 +293,18 @@ def test_a_full_disk(make_daemon):
         with daemon.connect() as root:
             assert view(root) == seen and root.active(token)
         assert daemon.tool("check").returncode == 0
+        daemon.stop()
+
+
+def test_the_log_does_not_fill_a_small_disk(make_daemon):
+    """It may be 128 MiB long where there is room, and an eighth of what is free where there is not."""
+    with small_disk(24) as disk:
+        daemon = make_daemon(state=disk / "state").start()
+        with daemon.connect() as root:
+            all_of(root, "register", PAIRS)
+            # Some 16 MiB of log, without an idle moment.
+            rotate_often(root, 20_000)
+            assert (daemon.state / "tokens.db-wal").stat().st_size < 8 << 20
         daemon.stop()
 
 
