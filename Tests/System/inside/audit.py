@@ -75,6 +75,15 @@ def check_verify_holds_the_journal_against_the_database():
     assert "OK" in run(*TOOL, "audit", "verify")
 
 
+def check_who_may_not_read_the_journal_is_not_told_that_all_is_well():
+    # The daemon's user may read its database; the journal it may read in the service alone, by a group.
+    verify = [*TOOL, "audit", "verify", "--state-directory", "/var/lib/scaem-tokend"]
+    done = run("/usr/sbin/runuser", "-u", "scaem-tokend", "--", *verify, check=False)
+    assert done.returncode == 1 and "OK" not in done.stdout, done
+    assert "no entry of the journal can be read, so it proves nothing" in done.stderr, done
+    assert "group systemd-journal" in done.stderr, done
+
+
 def check_a_frozen_journald_blocks_nothing():
     pid = int(prop("systemd-journald.service", "MainPID"))
     os.kill(pid, signal.SIGSTOP)
