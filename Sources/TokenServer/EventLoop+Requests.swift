@@ -57,7 +57,8 @@ extension EventLoop {
                 guard take(connection, UnsafeRawBufferPointer(rebasing: rest[..<length])) else {
                     return block(connection, offset)
                 }
-                connection.scanner = LineScanner()
+                scanner.consume()
+                connection.scanner = scanner
                 connection.deadline = nil
                 offset += length
             }

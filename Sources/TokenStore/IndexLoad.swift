@@ -97,8 +97,8 @@ extension TokenIndex {
         }
     }
 
-    /// Takes the tokens in, and what finds them is built later; until `joinTokens` each holds the id of its application where later its neighbours stand, and
-    /// its project's number in the table that is given back.
+    /// Takes the tokens in; what finds them is built later. Until `joinTokens` each holds the id of its application where
+    /// later its neighbours stand, and its project's number in the table that is given back.
     private func loadTokens(_ connection: OpaquePointer, asOf moment: Moment) throws -> NameTable {
         let projects = NameTable()
         let query = try RawStatement(

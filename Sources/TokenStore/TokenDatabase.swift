@@ -35,7 +35,7 @@ final class TokenDatabase {
     var freeBytes: Int {
         var disk = statvfs()
         guard statvfs(path, &disk) == 0 else { return .max }
-        return Int(clamping: UInt64(disk.f_bavail).multipliedReportingOverflow(by: UInt64(disk.f_frsize)).partialValue)
+        return Int(clamping: UInt64(disk.f_bavail) * UInt64(disk.f_frsize))
     }
 
     /// Asks for it once, before SQLite is in use.
