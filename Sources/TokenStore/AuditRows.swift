@@ -8,8 +8,10 @@ struct AuditRows {
 
     /// The first row that is kept, 0 where there is none, how many numbers after it no change was ever given, and the first
     /// of these.
-    func oldest() throws -> (sequence: Int64, skipped: Int64, gap: Int64) {
-        var found = (sequence: Int64(0), skipped: Int64(0), gap: Int64.max)
+    typealias Oldest = (sequence: Int64, skipped: Int64, gap: Int64)
+
+    func oldest() throws -> Oldest {
+        var found = Oldest(0, 0, .max)
         let query = try RawStatement(
             """
             SELECT oldest, (SELECT ifnull(sum(sequence - first + 1), 0) FROM audit_mark WHERE first > oldest),
@@ -20,17 +22,13 @@ struct AuditRows {
         return found
     }
 
-    /// The `count`-th of the oldest rows before `sequence`, or the last of them where there are fewer.
-    func row(_ count: Int64, before sequence: Int64) throws -> (sequence: Int64, time: Int64, chain: TokenDigest)? {
+    /// The last row before a number.
+    func last(before sequence: Int64) throws -> (sequence: Int64, time: Int64, chain: TokenDigest)? {
         var found: (Int64, Int64, TokenDigest)?
         let query = try RawStatement(
-            """
-            SELECT sequence, time, chain FROM
-              (SELECT sequence, time, chain FROM audit WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
-            ORDER BY sequence DESC LIMIT 1
-            """, on: connection)
+            "SELECT sequence, time, chain FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT 1",
+            on: connection)
         query.bind(1, sequence)
-        query.bind(2, count)
         try query.forEachRow { row in
             guard let chain = TokenDigest(bytes: row.bytes(2)) else {
                 throw StoreError(.damaged, "An audit row is damaged; stop the daemon and restore a backup.")

@@ -3,8 +3,8 @@ internal import TokenModel
 
 /// What the writer remembers of the audit's beginning.
 struct Pruning {
-    /// The oldest row that is kept, and how many numbers after it no change has; nil until it was looked up.
-    var oldest: (sequence: Int64, skipped: Int64, gap: Int64)?
+    /// The oldest row that is kept; nil until it was looked up.
+    var oldest: AuditRows.Oldest?
     /// By CLOCK_BOOTTIME; 0 for at once.
     var nextLookMilliseconds: Int64 = 0
     /// Whether the next idle moment is to be taken at once.
@@ -23,12 +23,12 @@ struct Pruning {
     }
 }
 
-/// Audit rows go when they are in the journal, synced and old enough; over the cap they go at once, and a mark says so.
+/// Audit rows go when they are in the journal, synced and old enough; over the cap they go before that, and a mark says so.
 extension Writer {
     /// Commits of an idle moment before mutations are looked for again.
     private static let idleCommits = 8
 
-    /// Looks after the audit: seldom, but over the cap after each batch.
+    /// Looks after the audit: seldom, but over the cap at once.
     func maintainAudit(at now: Int64, isIdle: Bool) {
         let isDue = isAuditLookDue(at: now, isIdle: isIdle)
         guard isDue || isOverCap else { return }
@@ -58,33 +58,40 @@ extension Writer {
 
     private var isOverCap: Bool {
         guard let oldest = pruning.oldest else { return true }
-        return head.sequence - oldest.sequence - oldest.skipped >= configuration.auditRowsMax
+        return isOverCap(from: oldest)
     }
 
-    /// Takes some of the oldest rows away, with the mark that the next one follows, in one transaction.
+    private func isOverCap(from oldest: AuditRows.Oldest) -> Bool {
+        head.sequence - oldest.sequence - oldest.skipped >= configuration.auditRowsMax
+    }
+
+    /// Takes the oldest rows away, with the mark that the next one follows, in one transaction. Over the cap as many go as for
+    /// their age, not as few as have to: each cut is a commit for which the changes wait.
     /// - Returns: whether there may be more to take.
     private func prune() -> Bool {
         let journal = state.journal.withLock { $0 }
         let oldEnough = oldEnough(after: configuration.auditKeepSeconds)
+        var oldest: AuditRows.Oldest?
         var gone: AuditMark?
         let result = transaction {
             let rows = try AuditRows(database.writing())
-            let oldest = try rows.oldest()
-            pruning.oldest = oldest
-            guard oldest.sequence > 0 else { return }
-            let over = head.sequence - oldest.sequence + 1 - oldest.skipped - configuration.auditRowsMax
-            let count = over > 0 ? min(over, configuration.auditPruneRows) : configuration.auditPruneRows
+            let found = try rows.oldest()
+            oldest = found
+            guard found.sequence > 0 else { return }
             // The last row stays: the chain's head is read from it. And no cut goes over the mark of a restore, whose numbers
             // nobody ever had.
-            guard let end = try rows.row(count, before: min(head.sequence, oldest.gap)) else { return }
+            let next = min(found.sequence + configuration.auditPruneRows, head.sequence, found.gap)
+            guard let end = try rows.last(before: next) else { return }
             let isInTime = end.sequence <= journal?.synced ?? 0 && end.time < oldEnough
-            guard over > 0 || isInTime else { return }
+            guard isInTime || isOverCap(from: found) else { return }
             gone = try rows.remove(
-                oldest.sequence...end.sequence, chain: end.chain, at: clock.wall(),
+                found.sequence...end.sequence, chain: end.chain, at: clock.wall(),
                 because: isInTime ? .pruned : .overCap)
+            oldest = try rows.oldest()
         }
-        guard finish(result), let gone else { return false }
-        pruning.oldest = nil
+        let isDone = finish(result)
+        pruning.oldest = isDone ? oldest : nil
+        guard isDone, let gone else { return false }
         log(.auditCut(gone))
         return true
     }
