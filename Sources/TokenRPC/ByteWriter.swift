@@ -75,8 +75,9 @@ public final class ByteWriter {
         state.pointee.count += bytes.count
     }
 
-    /// Writes a literal as it is.
+    /// Writes a literal as it is. Inlined, for the copy is then one of a length that is known.
     @inlinable
+    @inline(__always)
     public func append(_ text: StaticString) {
         append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }

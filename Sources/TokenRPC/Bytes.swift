@@ -8,10 +8,12 @@ extension StaticString {
 }
 
 extension UnsafeRawBufferPointer {
-    /// Whether the bytes are exactly those of the literal.
+    /// Whether the bytes are exactly those of the literal. Inlined, for the comparison is then one of a length that is known.
+    @inline(__always)
     func isEqual(to text: StaticString) -> Bool { isEqual(to: text.rawBytes) }
 
     /// Whether both hold the same bytes.
+    @inline(__always)
     func isEqual(to other: UnsafeRawBufferPointer) -> Bool {
         guard count == other.count else { return false }
         guard let left = baseAddress, let right = other.baseAddress else { return true }

@@ -23,20 +23,24 @@ struct JSONKeys {
     private(set) var steps = 0
 
     /// Whether any object of the tape has a key twice.
-    mutating func anyRepeats(in tape: JSONTape) -> Bool {
-        let objectMask = UInt32(7)
-        for node in 0..<tape.used {
-            let info = tape.nodes[node].info
-            guard info & objectMask == UInt32(JSONKind.object.rawValue), info >= 2 * JSONNode.entry else { continue }
-            if repeats(object: node, in: tape) { return true }
+    /// - Parameter crowdedObjects: how many objects have two keys or more.
+    /// - Parameter hasEscapedKey: whether any key of the tape has an escape.
+    mutating func anyRepeats(in tape: JSONTape, crowdedObjects: Int, hasEscapedKey: Bool) -> Bool {
+        var left = crowdedObjects
+        var object = 0
+        while left > 0 {
+            let node = tape.nodes[object]
+            if node.kind == .object, node.count >= 2 {
+                left -= 1
+                let isPairwise = node.count <= Self.maxPairwise && !hasEscapedKey
+                if isPairwise ? repeatsPairwise(object, in: tape) : repeatsByHash(object, in: tape) { return true }
+            }
+            object += 1
         }
         return false
     }
 
-    private mutating func repeats(object: Int, in tape: JSONTape) -> Bool {
-        guard tape.nodes[object].count <= Self.maxPairwise, !hasEscapedKey(object, in: tape) else {
-            return repeatsByHash(object: object, in: tape)
-        }
+    private mutating func repeatsPairwise(_ object: Int, in tape: JSONTape) -> Bool {
         var left = Int32(truncatingIfNeeded: object + 1)
         while left >= 0 {
             let leftNode = tape.nodes[Int(left)]
@@ -58,17 +62,7 @@ struct JSONKeys {
         return false
     }
 
-    private func hasEscapedKey(_ object: Int, in tape: JSONTape) -> Bool {
-        var key = Int32(truncatingIfNeeded: object + 1)
-        while key >= 0 {
-            let node = tape.nodes[Int(key)]
-            if node.hasEscapes { return true }
-            key = tape.nodes[Int(node.next)].next
-        }
-        return false
-    }
-
-    private mutating func repeatsByHash(object: Int, in tape: JSONTape) -> Bool {
+    private mutating func repeatsByHash(_ object: Int, in tape: JSONTape) -> Bool {
         let mask = clearSlots(for: tape.nodes[object].count) - 1
         guard let slots else { return false }
         var key = Int32(truncatingIfNeeded: object + 1)

@@ -50,11 +50,13 @@ public final class JSONReader {
         state.pointee.tape.bytes = base
         state.pointee.tape.byteCount = bytes.count
         state.pointee.tape.used = scanner.used
-        if scanner.mayRepeatKeys, state.pointee.keys.anyRepeats(in: state.pointee.tape) { return .duplicateKey }
-        return .document
+        let repeats = state.pointee.keys.anyRepeats(
+            in: state.pointee.tape, crowdedObjects: scanner.crowdedObjects, hasEscapedKey: scanner.hasEscapedKey)
+        return repeats ? .duplicateKey : .document
     }
 
     /// What a value is.
+    @inline(__always)
     public func kind(_ node: Int32) -> JSONKind { self[node].kind }
 
     /// The first element of an array, or the first key of an object (its value is the key's `next`); -1 where it is
@@ -82,9 +84,12 @@ public final class JSONReader {
     public func hasEscapes(_ node: Int32) -> Bool { self[node].hasEscapes }
 
     /// A string's bytes with escapes resolved, good until the next call of this or `equals`.
+    @inline(__always)
     public func unescaped(_ node: Int32) -> UnsafeRawBufferPointer {
-        precondition(kind(node) == .string, "only a string has content")
-        return state.pointee.scratch.unescaped(self[node], of: state.pointee.tape)
+        let value = self[node]
+        precondition(value.kind == .string, "only a string has content")
+        return value.hasEscapes
+            ? state.pointee.scratch.unescaped(value, of: state.pointee.tape) : state.pointee.tape.content(of: value)
     }
 
     /// Writes a string's bytes with escapes resolved, at most as many as its content has.
@@ -97,10 +102,15 @@ public final class JSONReader {
     }
 
     /// Whether a value is the string `text`, escapes resolved.
+    @inline(__always)
     public func equals(_ node: Int32, _ text: StaticString) -> Bool {
         let value = self[node]
         guard value.kind == .string else { return false }
-        if !value.hasEscapes { return state.pointee.tape.content(of: value).isEqual(to: text) }
+        return value.hasEscapes
+            ? equalsUnescaped(node, value, text) : state.pointee.tape.content(of: value).isEqual(to: text)
+    }
+
+    private func equalsUnescaped(_ node: Int32, _ value: JSONNode, _ text: StaticString) -> Bool {
         // An escape is at most six bytes for one: what is longer cannot be equal.
         guard Int(value.end - value.start) - 2 <= JSONEscape.length * text.utf8CodeUnitCount else { return false }
         return unescaped(node).isEqual(to: text)
@@ -147,6 +157,7 @@ public final class JSONReader {
     /// How much work looking for duplicate keys was, all documents together.
     var keySteps: Int { state.pointee.keys.steps }
 
+    @inline(__always)
     private subscript(_ node: Int32) -> JSONNode {
         precondition(node >= 0 && Int(node) < state.pointee.tape.used, "no such value on the tape")
         return state.pointee.tape.nodes[Int(node)]

@@ -8,8 +8,10 @@ struct JSONScanner {
     /// The next byte to look at; where scanning failed, the byte that does not belong there.
     var position = 0
     var used = 0
-    /// Whether an object with two keys or more was seen.
-    var mayRepeatKeys = false
+    /// Objects with two keys or more.
+    var crowdedObjects = 0
+    /// Whether a key has an escape.
+    var hasEscapedKey = false
 
     /// Scans `end` bytes; the tape was prepared for them.
     init(base: UnsafePointer<UInt8>, end: Int, tape: JSONTape) {
@@ -76,8 +78,8 @@ struct JSONScanner {
                     container.pointee.info += JSONNode.entry
                     return true
                 }
+                if container.pointee.count == 1 { crowdedObjects += 1 }
                 skipSpace()
-                mayRepeatKeys = true
                 return scanKey(of: parent, after: &previous)
             }
             guard byte == (isObject ? UInt8(ascii: "}") : UInt8(ascii: "]")) else { return false }
@@ -99,6 +101,7 @@ struct JSONScanner {
         previous = key
         nodes[Int(object)].info += JSONNode.entry
         guard scanString() else { return false }
+        if nodes[Int(key)].hasEscapes { hasEscapedKey = true }
         skipSpace()
         guard position < end, base[position] == UInt8(ascii: ":") else { return false }
         position += 1

@@ -17,6 +17,7 @@ struct JSONNode {
     static let escapes: UInt32 = 1 << 3
     static let entry: UInt32 = 1 << 4
 
+    @inline(__always)
     var kind: JSONKind { JSONKind(rawValue: UInt8(info & 7)) ?? .null }
     var hasEscapes: Bool { info & Self.escapes != 0 }
     var count: Int { Int(info >> 4) }

@@ -53,15 +53,4 @@ public enum Method: Int, CaseIterable, Sendable {
         guard bytes.isEqual(to: candidate.name) else { return nil }
         self = candidate
     }
-
-    /// Finds the method that a string of a document names, escapes resolved; nil where there is none.
-    public init?(reader: JSONReader, node: Int32) {
-        guard reader.hasEscapes(node) else {
-            self.init(name: reader.content(node))
-            return
-        }
-        // Rare: a name with escapes is read where it is only compared, so that no name's length bounds a buffer.
-        guard let found = Method.allCases.first(where: { reader.equals(node, $0.name) }) else { return nil }
-        self = found
-    }
 }

@@ -69,13 +69,14 @@ public func readRequest(_ reader: JSONReader, _ node: Int32) -> RequestView {
     var key = reader.firstChild(node)
     while key >= 0 {
         let value = reader.next(key)
-        if reader.equals(key, "jsonrpc") {
+        let name = reader.unescaped(key)
+        if name.isEqual(to: "jsonrpc") {
             version = value
-        } else if reader.equals(key, "id") {
+        } else if name.isEqual(to: "id") {
             id = value
-        } else if reader.equals(key, "method") {
+        } else if name.isEqual(to: "method") {
             request.methodNode = value
-        } else if reader.equals(key, "params") {
+        } else if name.isEqual(to: "params") {
             request.params = value
         }
         key = reader.next(value)
@@ -86,7 +87,7 @@ public func readRequest(_ reader: JSONReader, _ node: Int32) -> RequestView {
         if request.id == nil { request.id = .null }
         return request
     }
-    guard let method = Method(reader: reader, node: request.methodNode) else {
+    guard let method = Method(name: reader.unescaped(request.methodNode)) else {
         request.problem = WireError(.methodNotFound)
         return request
     }

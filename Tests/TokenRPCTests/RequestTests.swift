@@ -199,8 +199,8 @@ struct WordsTests {
         #expect(found(name.uppercased()) == nil)
         let reader = JSONReader()
         let escaped = name.utf8.map { "\\u00" + String($0, radix: 16) }.joined()
-        reader.with("\"\(escaped)\"") { _ in #expect(Method(reader: reader, node: 0) == method) }
-        reader.with("\"\(escaped)\\u0000\"") { _ in #expect(Method(reader: reader, node: 0) == nil) }
+        reader.with("\"\(escaped)\"") { _ in #expect(Method(name: reader.unescaped(0)) == method) }
+        reader.with("\"\(escaped)\\u0000\"") { _ in #expect(Method(name: reader.unescaped(0)) == nil) }
     }
 
     @Test func credentials() {
