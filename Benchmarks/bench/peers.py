@@ -32,6 +32,9 @@ POSTGRESQL_SHAPES = [(1, 1), (16, 1), (64, 1)]
 OPEN_INTROSPECT, OPEN_ROTATE = 50_000, 10_000
 ALONE = ("introspect", (16, 1))
 WHILE_ROTATING = ("introspect, while 16 rotate", (16, 1))
+EXISTS_WHILE_SET = f"{EXISTS}, while 16 SET"
+# The same processors busy, and nothing of ours that could wait for another.
+WHILE_REDIS_SETS = ("introspect, while 16 SET in Redis", (16, 1))
 
 
 class Results:
@@ -161,13 +164,24 @@ class Peers:
             results.add((name, shape), OURS, self.ours(work, *shape, **options, **files))
 
     def read_while_writing(self, results):
-        """Both halves begin and end together as nearly as two processes can; each counts after its own warm-up."""
+        """Ours, Redis with both on one server, and ours beside that Redis's writers, which it shares only the machine with."""
         half = TOKENS // 2
-        rotating = self.ours.start("rotate", 16, tokens=self.tokens, write=self.tokens, first=half, items=half,
-                                   seconds=SECONDS + 0.5)
-        reading = self.ours.start("introspect", 16, tokens=self.tokens, items=half, seconds=SECONDS)
-        results.add(WHILE_ROTATING, OURS, Load.result(reading))
-        results.add(("rotate, while 16 introspect", (16, 1)), OURS, Load.result(rotating))
+        introspect = partial(self.ours.start, "introspect", 16, tokens=self.tokens, items=half, seconds=SECONDS)
+        exists = partial(self.writes.start, "exists", 16, tokens=self.keys, items=half, seconds=SECONDS)
+        # Both begin and end together as nearly as two processes can; each counts after its own warm-up.
+        writing = {"first": half, "items": half, "seconds": SECONDS + 0.5}
+        rotate = partial(self.ours.start, "rotate", 16, tokens=self.tokens, write=self.tokens, **writing)
+        store = partial(self.writes.start, "set", 16, tokens=self.keys, **writing)
+        rotating = ("rotate, while 16 introspect", (16, 1))
+        for write, read, row, side, row_of_writers in (
+                (rotate, introspect, WHILE_ROTATING, OURS, (rotating, OURS)),
+                (store, exists, WHILE_ROTATING, EXISTS_WHILE_SET, (rotating, f"{SET}, while 16 EXISTS")),
+                (store, introspect, WHILE_REDIS_SETS, OURS, None)):
+            writers, readers = write(), read()
+            results.add(row, side, Load.result(readers))
+            written = Load.result(writers)
+            if row_of_writers:
+                results.add(*row_of_writers, written)
 
     def measure(self):
         results = Results()
