@@ -103,38 +103,20 @@ extension ByteWriter {
 
     /// Copies runs of bytes that stand for themselves, and writes the rest by RFC 8259, section 7.
     private func appendEscaped(_ base: UnsafePointer<UInt8>, count: Int) {
-        var runStart = 0
         var position = 0
-        func flush() { append(UnsafeRawBufferPointer(start: base + runStart, count: position - runStart)) }
-        while position < count {
-            if position + 8 <= count {
-                let word = UnsafeRawPointer(base + position).loadUnaligned(as: UInt64.self)
-                let stops = StringWord.stops(UInt64(littleEndian: word))
-                if stops == 0 {
-                    position += 8
-                    continue
-                }
-                position += StringWord.firstIndex(stops)
+        while true {
+            let plain = StringWord.plainPrefix(base + position, count: count - position)
+            append(UnsafeRawBufferPointer(start: base + position, count: plain))
+            position += plain
+            guard position < count else { return }
+            let length = StrictUTF8.length(at: base + position, room: count - position)
+            switch length {
+            case 0: append("\u{FFFD}")
+            case 1: appendEscape(base[position])
+            default: append(UnsafeRawBufferPointer(start: base + position, count: length))
             }
-            let byte = base[position]
-            if byte >= 0x80 {
-                let length = StrictUTF8.length(at: base + position, room: count - position)
-                if length == 0 {
-                    flush()
-                    append("\u{FFFD}")
-                    runStart = position + 1
-                }
-                position += max(length, 1)
-            } else if byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
-                flush()
-                appendEscape(byte)
-                position += 1
-                runStart = position
-            } else {
-                position += 1
-            }
+            position += max(length, 1)
         }
-        flush()
     }
 
     private func appendEscape(_ byte: UInt8) {

@@ -66,6 +66,26 @@ enum StringWord {
         return found & (ones &* 0x80)
     }
 
+    /// How many bytes from the first on stand for themselves.
+    @inline(__always)
+    static func plainPrefix(_ base: UnsafePointer<UInt8>, count: Int) -> Int {
+        var position = 0
+        while position + 8 <= count {
+            let word = UnsafeRawPointer(base + position).loadUnaligned(as: UInt64.self)
+            let stops = stops(UInt64(littleEndian: word))
+            guard stops == 0 else { return position + firstIndex(stops) }
+            position += 8
+        }
+        while position < count {
+            let byte = base[position]
+            guard byte >= 0x20, byte < 0x80, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") else {
+                return position
+            }
+            position += 1
+        }
+        return position
+    }
+
     /// Which byte the lowest bit of `stops` belongs to.
     @inline(__always)
     static func firstIndex(_ stops: UInt64) -> Int { stops.trailingZeroBitCount >> 3 }

@@ -120,7 +120,8 @@ struct JSONScanner {
 
     @inline(__always)
     private mutating func skipSpace() {
-        while position < end {
+        // What is not white space is mostly greater: one comparison.
+        while position < end, base[position] <= 0x20 {
             // RFC 8259, section 2: space, tab, LF, CR, and nothing else.
             switch base[position] {
             case 0x20, 0x09, 0x0A, 0x0D: position += 1
@@ -136,15 +137,7 @@ struct JSONScanner {
         var flags: UInt32 = 0
         position += 1
         while true {
-            while position + 8 <= end {
-                let word = UnsafeRawPointer(base + position).loadUnaligned(as: UInt64.self)
-                let stops = StringWord.stops(UInt64(littleEndian: word))
-                if stops != 0 {
-                    position += StringWord.firstIndex(stops)
-                    break
-                }
-                position += 8
-            }
+            position += StringWord.plainPrefix(base + position, count: end - position)
             guard position < end else { return false }
             let byte = base[position]
             if byte == UInt8(ascii: "\"") {
@@ -158,10 +151,9 @@ struct JSONScanner {
                 let length = StrictUTF8.length(at: base + position, room: end - position)
                 guard length > 0 else { return false }
                 position += length
-            } else if byte < 0x20 {
-                return false
             } else {
-                position += 1
+                // A control character.
+                return false
             }
         }
     }
