@@ -232,12 +232,12 @@ final class Writer: @unchecked Sendable {
 
     // MARK: The commit
 
-    /// Commits what is open. Its sync is left to the other thread, but where nothing could be done meanwhile.
+    /// Commits what is open. Its sync is left to the other thread where enough could be done meanwhile.
     private func commit() {
         guard let work = open.take() else { return }
         guard !work.changes.isEmpty else { return conclude(work, .committed) }
         let waits =
-            (work.mutations.count == 1 && queue.count == 0)
+            work.mutations.count + queue.count < configuration.leftSyncMutations
             || isMaintenanceDue(at: clock.bootMilliseconds(), isIdle: false)
         let result: CommitResult
         var left: LeftSync?

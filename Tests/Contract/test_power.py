@@ -3,6 +3,8 @@ or not at all, and the audit's chain holds. Made from the trace of one run, at a
 
 import errno
 import os
+import pathlib
+import re
 import sqlite3
 import threading
 
@@ -12,9 +14,11 @@ import shapes
 from daemon import Daemon, eventually, public_folder
 from power import Disk, read_trace, tables, verify
 from script import HERE, SCRIPT, Run, numbered_calls, recovered, report, spread, through
+from wire import parse, request
 
-# Callers at once, and rotations of each: together over 1 MiB of the log, which the daemon folds in the next idle moment.
-CALLERS, ROTATIONS = 12, 200
+# Callers at once, the tokens that each rotates together, and how often: so many wait that syncs are left to their thread, and
+# all together make over 1 MiB of the log, which the daemon folds in the next idle moment.
+CALLERS, TOKENS, ROTATIONS = 4, 50, 24
 
 
 def cut_everywhere(run, random, every, wanted, verify=verify):
@@ -75,38 +79,51 @@ def test_the_power_is_lost_after_each_call(run, seeded):
     cut_everywhere(run, seeded, 3, 3)
 
 
+def times_asleep(daemon, thread):
+    """How often one of its threads has waited for something."""
+    for task in pathlib.Path(f"/proc/{daemon.process.pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == thread:
+            return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.M)[1])
+    raise AssertionError(f"there is no thread {thread}")
+
+
 def test_the_power_is_lost_while_many_ask(run, seeded):
     """Commits whose syncs a thread does, while the next transaction is written, and a checkpoint in an idle moment. Of each
     caller's tokens the last one that it was told is there, or one that was on its way."""
     assert run.start()
-    told = {f"many-{number}": [] for number in range(CALLERS)}
+    told = {f"many-{caller}-{number}": [] for caller in range(CALLERS) for number in range(TOKENS)}
     folded = run.daemon.state / "tokens.db"
     before = folded.stat().st_mtime_ns
 
-    def rotate(name):
+    def rotate(number):
+        names = [name for name in told if name.startswith(f"many-{number}-")]
         with run.daemon.connect() as caller:
             for method in ["register", *["rotate"] * ROTATIONS]:
-                answer = caller.call(method, application=name, project_code="p")
-                told[name].append((run.panel.get("steps"), shapes.fingerprint(answer["registration_token"])))
+                caller.send(b"".join(
+                    request(method, {"application": name, "project_code": "p"}, name) + b"\n" for name in names))
+                for name in names:
+                    token = parse(caller.read_line())["result"]["registration_token"]
+                    told[name].append((run.panel.get("steps"), shapes.fingerprint(token)))
 
-    callers = [threading.Thread(target=rotate, args=[name]) for name in told]
+    callers = [threading.Thread(target=rotate, args=[number]) for number in range(CALLERS)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
     eventually(lambda: folded.stat().st_mtime_ns > before, 30, "the checkpoint of an idle moment")
+    assert times_asleep(run.daemon, "sync") > ROTATIONS, "no sync was left to its thread"
     with run.daemon.connect() as root:
-        root.call("unregister", application="many-0")
+        root.call("unregister", application="many-0-0")
     run.stop()
     syncs = sum(call.kind == "sync" and call.path.endswith("-wal") for call in read_trace(run.trace))
-    assert syncs < CALLERS * ROTATIONS / 2, "each had a commit of its own"
+    assert syncs < len(told) * ROTATIONS / 2, "each had a commit of its own"
 
     def verify_each(_, step, folder):
         found = tables(folder / "tokens.db") if (folder / "tokens.db").exists() else None
         held = found[1] if found else {}
         for name, tokens in told.items():
             least = sum(at <= step for at, _ in tokens)
-            if least == 0 or (name == "many-0" and (name, "p") not in held):
+            if least == 0 or (name == "many-0-0" and (name, "p") not in held):
                 continue
             places = [place for place, (_, token) in enumerate(tokens, 1) if token == held.get((name, "p"))]
             assert places and places[0] >= least, f"{name}: token {least} was told, {places} is there"

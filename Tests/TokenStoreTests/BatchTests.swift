@@ -166,7 +166,7 @@ import TokenModel
 
     /// More pages than are gathered for one write to the log.
     @Test func aBatchOfManyPagesIsWhole() throws {
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.batchShareOfUser = configuration.batchLimit
         let test = try TestLedger(configuration: configuration)
         var mutations: [Mutation] = []
@@ -186,7 +186,7 @@ import TokenModel
     }
 
     @Test func theQuotaCountsTheOpenBatch() throws {
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.tokensPerOwner = 3
         let test = try TestLedger(configuration: configuration)
         var mutations: [Mutation] = []
@@ -206,7 +206,7 @@ import TokenModel
     }
 
     @Test func aUserHoldsAQuarterOfTheQueueAndAdministratorsAllOfIt() throws {
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.queueCapacity = 16
         let test = try TestLedger(configuration: configuration)
         let command = Command.revoke(application: try app("alice"), project: try project("p"))

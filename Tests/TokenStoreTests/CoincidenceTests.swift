@@ -26,7 +26,7 @@ import TokenModel
     /// cannot be synced: the pages that the kernel let go of have to be written again.
     @Test(arguments: [false, true]) func aLostCheckpointIsNotForgottenWhenACommitIsUnknown(commitFails: Bool) throws {
         try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.busyCheckpointBytes = 131_072
         configuration.reopenMilliseconds = 10
         let test = try TestLedger(configuration: configuration)
@@ -182,7 +182,7 @@ import TokenModel
 
     @Test func whatACommitEndedOfWhichNobodyKnewIsRemembered() throws {
         try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.reopenMilliseconds = 10
         let test = try TestLedger(configuration: configuration)
         let old = try test.credentials(
@@ -290,7 +290,7 @@ import TokenModel
     /// The clock is set while the disk is waited for, between the look at the clock and the look at what is old.
     @Test func aClockThatIsSetDuringTheUpkeepMakesNothingOld() throws {
         try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.auditKeepSeconds = 86_400
         configuration.auditPruneRows = 4
         let test = try TestLedger(configuration: configuration)

@@ -160,7 +160,7 @@ import TokenModel
     }
 
     @Test func aQuotaIsAnOwnersAndSparesAdministrators() throws {
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.tokensPerOwner = 2
         let test = try TestLedger(configuration: configuration)
         let administrator = TestLedger.caller("root", uid: 0, isAdministrator: true)

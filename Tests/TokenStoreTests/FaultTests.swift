@@ -10,7 +10,7 @@ import TokenModel
     /// Such a commit is not visible, and after reopening it is there.
     @Test func aCommitThatCannotBeSyncedIsUnknownAndTheIndexIsMadeAnew() throws {
         try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.reopenMilliseconds = 10
         let test = try TestLedger(configuration: configuration)
         let first = try test.credentials(
@@ -40,7 +40,7 @@ import TokenModel
     /// What was not written behind yet is not lost with the index that is made anew.
     @Test func aReopenedDatabaseKeepsWhenTokensWereUsed() throws {
         try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.reopenMilliseconds = 10
         let test = try TestLedger(configuration: configuration)
         let used = try test.credentials(
@@ -104,7 +104,7 @@ import TokenModel
     /// Nobody sends a mutation while the daemon says that it is not ready: it has to find out by itself.
     @Test func aDiskThatHasRoomAgainIsNoticedWithoutAMutation() throws {
         try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.reopenMilliseconds = 10
         let test = try TestLedger(configuration: configuration)
         let register = Command.register(application: try app("alice"), project: try project("p"), ttlSeconds: 600)

@@ -127,6 +127,7 @@ final class SyncHold: @unchecked Sendable {
     private let monitor = Monitor()
     private var isHeld = false
     private var waiting = 0
+    private var thread = ""
     private var delay: (() -> UInt32)?
 
     /// Holds them from now on.
@@ -144,18 +145,30 @@ final class SyncHold: @unchecked Sendable {
     func slow(_ delay: @escaping () -> UInt32) { monitor.locked { self.delay = delay } }
 
     /// Waits until a sync waits; a minute means that none comes.
-    func awaitOne() throws {
+    /// - Returns: the name of the thread that syncs.
+    @discardableResult
+    func awaitOne() throws -> String {
         let deadline = MonotonicClock.milliseconds + 60_000
-        try monitor.locked {
+        return try monitor.locked {
             while waiting == 0 {
                 guard monitor.wait(until: deadline) else { throw TestFault("no sync came within a minute") }
             }
+            return thread
         }
+    }
+
+    private static var threadName: String {
+        let file = Glibc.open("/proc/thread-self/comm", O_RDONLY)
+        defer { close(file) }
+        var name = [UInt8](repeating: 0, count: 16)
+        let count = read(file, &name, name.count)
+        return String(decoding: name.prefix(max(0, count - 1)), as: UTF8.self)  // without its line end
     }
 
     fileprivate func pass() {
         let microseconds = monitor.locked {
             waiting += 1
+            thread = Self.threadName
             monitor.wake()
             while isHeld { monitor.wait() }
             waiting -= 1

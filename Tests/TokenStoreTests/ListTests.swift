@@ -70,7 +70,7 @@ import TokenModel
     /// What is looked for may be rare: a page walks so many rows and no more, and the next one goes on there.
     @Test(arguments: [1, 2, 3, 7, 22, 23])
     func aPageWalksSoManyRowsAndNoMore(_ walk: Int) throws {
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.listWalkRows = walk
         let test = try TestLedger(configuration: configuration)
         for name in Self.names {

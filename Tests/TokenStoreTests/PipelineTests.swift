@@ -11,9 +11,11 @@ import TokenModel
     private static let names = ["alice/0", "alice/1", "alice/2"]
 
     /// A ledger whose log's syncs can be held, with a token of each application for `p`.
-    private func held() throws -> (TestLedger, SyncHold, [Credentials]) {
+    private func held(
+        _ configuration: StoreConfiguration = .overlapping
+    ) throws -> (TestLedger, SyncHold, [Credentials]) {
         try #require(FaultyDisk.isInstalled)
-        let test = try TestLedger()
+        let test = try TestLedger(configuration: configuration)
         let hold = SyncHold()
         FaultyDisk.held.withLock { $0[test.directory.path] = hold }
         let made = try Self.names.map {
@@ -26,7 +28,7 @@ import TokenModel
         .rotate(application: try app(name), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
     }
 
-    /// Submits two together, so that the sync of their commit is left to the other thread, and holds it.
+    /// Submits some together, so that they share a commit, and holds its sync.
     private func hold(_ test: TestLedger, _ hold: SyncHold, _ commands: [Command]) throws -> [Mutation] {
         hold.hold()
         let mutations = try test.collector.gate.withLock { _ in
@@ -44,6 +46,29 @@ import TokenModel
             throw TestFault("no credentials")
         }
         return credentials.token
+    }
+
+    /// A sync is left where more than 64 wait, in the commit or behind it; before that, waking its thread costs more than is
+    /// gained.
+    @Test(arguments: [(2, "writer"), (64, "writer"), (65, "sync"), (192, "sync")])
+    func theSyncIsLeftWhereManyWait(count: Int, thread: String) throws {
+        let (test, hold, _) = try held(StoreConfiguration())
+        defer { hold.release() }
+        hold.hold()
+        let mutations = try test.collector.gate.withLock { _ in
+            let before = test.collector.entered
+            try test.submit(.revoke(application: app("nobody"), project: project("p")))
+            try test.collector.wait { test.collector.entered > before }
+            return try (0..<count).map { number in
+                try test.submit(
+                    .register(application: app("alice/n\(number)"), project: project("p"), ttlSeconds: 600))
+            }
+        }
+        #expect(try hold.awaitOne() == thread)
+        hold.release()
+        for mutation in mutations { _ = try issued(test, mutation) }
+        #expect(try test.ledger.countedChainRows() == Int64(3 + count))
+        try test.ledger.expectIndexEqualsTable()
     }
 
     /// Holds even for a reader of the tables, where the commit stands already.
@@ -137,7 +162,7 @@ import TokenModel
     /// another program reads the database and holds an account of the log, which then has to wait.
     @Test(arguments: [false, true]) func aDatabaseThatCannotBeSyncedIsOpenedAnew(besideAReader: Bool) throws {
         try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.busyCheckpointBytes = 65_536
         configuration.reopenMilliseconds = 10
         let test = try TestLedger(configuration: configuration)
@@ -186,7 +211,7 @@ import TokenModel
         let seed = UInt64.random(in: 0...UInt64.max)
         print("PipelineTests seed \(seed)")
         var choice = SeededGenerator(seed: seed)
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.tokensPerOwner = 3
         configuration.busyCheckpointBytes = 65_536
         let (calm, hasty) = (try TestLedger(configuration: configuration), try TestLedger(configuration: configuration))

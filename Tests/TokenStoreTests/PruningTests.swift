@@ -6,7 +6,7 @@ import TokenModel
 
 @Suite struct PruningTests {
     private static func configuration(rowsMax: Int64 = 1_000_000) -> StoreConfiguration {
-        var configuration = StoreConfiguration()
+        var configuration = StoreConfiguration.overlapping
         configuration.auditRowsMax = rowsMax
         configuration.auditKeepSeconds = 100
         configuration.auditPruneRows = 4

@@ -151,6 +151,16 @@ final class DeliverySignal: @unchecked Sendable {
     }
 }
 
+extension StoreConfiguration {
+    /// The defaults, but that the sync of each commit is left to the other thread, save a lone mutation's: a test's few take
+    /// the way on which more can go wrong.
+    static var overlapping: StoreConfiguration {
+        var configuration = StoreConfiguration()
+        configuration.leftSyncMutations = 2
+        return configuration
+    }
+}
+
 /// A ledger in a directory of its own, asked one thing at a time.
 final class TestLedger {
     let directory: TemporaryDirectory
@@ -162,7 +172,7 @@ final class TestLedger {
 
     init(
         directory: TemporaryDirectory? = nil, clock: ManualClock = ManualClock(),
-        configuration: StoreConfiguration = StoreConfiguration()
+        configuration: StoreConfiguration = .overlapping
     ) throws {
         let directory = try directory ?? TemporaryDirectory()
         self.directory = directory

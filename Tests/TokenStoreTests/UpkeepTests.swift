@@ -7,7 +7,7 @@ import Testing
     /// The upkeep of a new database, and the pages of a log that is long enough for an idle moment.
     private func withUpkeep(_ body: (inout Upkeep, Int32) -> Void) throws {
         let directory = try TemporaryDirectory()
-        let configuration = StoreConfiguration()
+        let configuration = StoreConfiguration.overlapping
         let database = try TokenDatabase(path: directory.path + "/tokens.db")
         defer { database.close() }
         var upkeep = Upkeep(configuration: configuration, database: database, bootMilliseconds: 0)
