@@ -15,7 +15,7 @@ public struct StoreConfiguration: Sendable {
     public var batchShareBesideOthers = 16
     /// Mutations in a batch and behind it from which on its sync is left to another thread, and the next batch is decided
     /// meanwhile. For fewer, waking that thread and being woken costs more than the writer has to do beside a sync: 16 and 64
-    /// callers get a quarter fewer answers with it, on two processors; 256 in flight on 16 connections a tenth more.
+    /// callers get a sixth and a quarter fewer answers with it, on two processors; 256 in flight on 16 connections a tenth more.
     public var leftSyncMutations = 65
     /// Tokens an owner; administrators are exempt.
     public var tokensPerOwner = TokenLimits.tokensPerOwner

@@ -116,7 +116,9 @@ import TokenModel
         ] { later.append(try test.submit(command)) }
         let deadline = MonotonicClock.milliseconds + 60_000
         while test.ledger.waitingMutations > 0, MonotonicClock.milliseconds < deadline { sched_yield() }
+        let isTaken = test.ledger.waitingMutations == 0
         hold.release()
+        #expect(isTaken, "what came meanwhile was left waiting for a minute")
         for mutation in first + later { _ = try test.collector.outcome(of: mutation) }
         let last = try #require(test.collector.deliveries.last)
         #expect(last.mutations.map(ObjectIdentifier.init) == later.map(ObjectIdentifier.init))
