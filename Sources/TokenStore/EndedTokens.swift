@@ -27,9 +27,8 @@ final class EndedTokens: Sendable {
     // @unchecked: its memory is its own, and it is not copied.
     private struct Known: ~Copyable, @unchecked Sendable {
         private let sets = UnsafeMutablePointer<FingerprintSet>.allocate(capacity: EndedTokens.shards)
-        /// In the order of their ends, from `first` on.
-        var order: [Ended] = []
-        var first = 0
+        /// In the order of their ends.
+        var order = EndedQueue()
 
         init() {
             for shard in 0..<EndedTokens.shards { (sets + shard).initialize(to: FingerprintSet()) }
@@ -55,14 +54,9 @@ final class EndedTokens: Sendable {
 
         /// Forgets the oldest while there are too many, or they are too old.
         mutating func trim(olderThan seconds: Int64) {
-            while first < order.count, order.count - first > EndedTokens.tokensMax || order[first].seconds < seconds {
-                let gone = order[first].fingerprint
-                shard(gone).pointee.remove(gone)
-                first += 1
-            }
-            if first > EndedTokens.tokensMax / 2 {
-                order.removeFirst(first)
-                first = 0
+            while let oldest = order.oldest, order.count > EndedTokens.tokensMax || oldest.seconds < seconds {
+                shard(oldest.fingerprint).pointee.remove(oldest.fingerprint)
+                order.removeOldest()
             }
         }
     }
@@ -120,7 +114,7 @@ final class EndedTokens: Sendable {
         var all = Known()
         for one in older { all.add(one.fingerprint, one.seconds) }
         known.withLock { known in
-            for one in known.order[known.first...] { all.add(one.fingerprint, one.seconds) }
+            known.order.forEach { all.add($0.fingerprint, $0.seconds) }
             all.trim(olderThan: .min)
             swap(&known, &all)
         }
