@@ -56,10 +56,10 @@ VACUUM ANALYZE;
         command = [*self.user, self.programs / "postgres", "-D", self.folder]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        server = Server(stack, "postgresql", command, cwd="/")
+        self.server = Server(stack, "postgresql", command, cwd="/")
         self.connect = ["-h", self.sockets, "-U", "bench"]
         is_ready = [str(part) for part in (self.programs / "pg_isready", "-q", *self.connect)]
-        server.wait_for("answer", lambda: subprocess.run(is_ready).returncode == 0)
+        self.server.wait_for("answer", lambda: subprocess.run(is_ready).returncode == 0)
         for statement in self.SCHEMA.format(tokens=TOKENS).split(";\n"):
             if statement.strip():
                 self.ask(statement)

@@ -16,6 +16,8 @@ enum FaultyDisk {
     static let unwritable = Mutex<String?>(nil)
     /// The beginnings of the paths whose logs are synced only while nobody holds them.
     static let held = Mutex<[String: SyncHold]>([:])
+    /// The beginnings of the paths whose logs find no room for what is made ahead of their frames.
+    static let withoutRoomAhead = Mutex<Set<String>>([])
     /// How many writes found no room.
     static let refusedWrites = Atomic<Int>(0)
 
@@ -76,6 +78,12 @@ enum FaultyDisk {
     private static let write: Write = { file, bytes, count, offset in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
         if let full = unwritable.withLock({ $0 }), path.hasPrefix(full) {
+            refusedWrites.add(1, ordering: .relaxed)
+            return SQLITE_FULL
+        }
+        // No frame begins with zeros: it has a page's number.
+        if bytes?.loadUnaligned(as: UInt64.self) == 0, withoutRoomAhead.withLock({ $0.contains { path.hasPrefix($0) } })
+        {
             refusedWrites.add(1, ordering: .relaxed)
             return SQLITE_FULL
         }
