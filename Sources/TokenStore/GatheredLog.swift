@@ -9,7 +9,7 @@ internal import Glibc
 /// can see the difference: other connections learn of frames only when the commit has synced them, and where the one
 /// write fails, the commit frame, which comes last, is not in the file, as when SQLite's own write fails.
 ///
-/// A log that grows has new blocks to account for, in the file system's journal, at each sync. So where it grows, zeros are
+/// A log that grows has new blocks for the file system to account for at each sync. So where it grows, zeros are
 /// written some way ahead, as PostgreSQL makes its segments: the syncs behind it have nothing but the frames to write. SQLite ends its
 /// reading at the first frame that does not continue the log (sqlite.org/fileformat2.html#walformat), as a log that starts over has
 /// old ones behind its last.
@@ -141,7 +141,8 @@ struct GatheredLog {
         let log = of(file)
         guard !log.pointee.isLost else { return StoreError.failedSync }
         let isHeader = log.pointee.start == 0
-        let written = log.pointee.start + Int64(log.pointee.count)
+        // A checkpoint syncs without SQLite's lock for writing, and has nothing gathered.
+        let written = log.pointee.count > 0 ? log.pointee.start + Int64(log.pointee.count) : 0
         let result = flush(file)
         if result == SQLITE_OK, log.pointee.unsynced <= smallBytes, written > log.pointee.end {
             makeRoom(file, after: written)
