@@ -6,7 +6,7 @@ import TokenModel
 @testable import TokenStore
 
 /// The room that is made ahead of the frames of a log that grows.
-@Suite(.serialized) struct LogRoomTests {
+struct LogRoomTests {
     private static let aheadBytes = 131_072
 
     @Test func theLogGrowsSeldomAndIsReadToItsLastCommit() throws {
@@ -31,9 +31,9 @@ import TokenModel
         let test = try TestLedger()
         FaultyDisk.withoutRoomAhead.withLock { _ = $0.insert(test.directory.path) }
         defer { FaultyDisk.withoutRoomAhead.withLock { _ = $0.remove(test.directory.path) } }
-        let before = FaultyDisk.refusedWrites.load(ordering: .relaxed)
         let (sizes, last) = try Self.rotate(test, times: 200)
-        #expect(FaultyDisk.refusedWrites.load(ordering: .relaxed) > before)
+        // Other tests' refusals are counted too: that these were refused is seen by the file, which ends with its frames.
+        #expect(sizes.count { $0 % Self.aheadBytes != 0 } > sizes.count / 2, "\(sizes)")
         #expect(test.ledger.status().storageProblem == nil && test.isActive(last))
         #expect(sizes.last ?? 0 > Self.aheadBytes, "more than was there before the disk was full")
         try test.ledger.expectIndexEqualsTable()
