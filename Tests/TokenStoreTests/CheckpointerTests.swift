@@ -49,8 +49,7 @@ import TokenModel
     @Test func aSyncThatFailsMeanwhileLosesTheDatabase() throws {
         let (directory, queue, checkpointer) = try full()
         defer { checkpointer.close() }
-        _ = FaultyDisk.unsyncableDatabases.withLock { $0.insert(directory.path) }
-        defer { _ = FaultyDisk.unsyncableDatabases.withLock { $0.remove(directory.path) } }
+        FaultyDisk.fail(.databaseCannotBeSynced, under: directory.path)
         guard case .lost = checkpointer.run() else { throw TestFault("not lost") }
         let dropped = FaultyDisk.dropped.withLock { $0[directory.path + "/tokens.db"]?.count } ?? 0
         #expect(dropped > 0 && dropped <= 256, "it is noticed at once")

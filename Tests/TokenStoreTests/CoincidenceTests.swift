@@ -39,21 +39,33 @@ import TokenModel
         defer { sqlite3_close_v2(reader) }
         #expect(sqlite3_open_v2(path + "/tokens.db", &reader, SQLITE_OPEN_READONLY, nil) == SQLITE_OK)
         #expect(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM token", nil, nil, nil) == SQLITE_OK)
-        let failed = FaultyDisk.failedSyncs.load(ordering: .relaxed)
-        FaultyDisk.unsyncableDatabases.withLock { _ = $0.insert(path) }
-        for place in 0..<10_000 where FaultyDisk.failedSyncs.load(ordering: .relaxed) == failed {
-            try test.run(rotate("a\(place % 40)"))
-            sleepMilliseconds(5)
+        let (copy, commit) = (SyncHold(), SyncHold())
+        FaultyDisk.heldDatabases.withLock { $0[path] = copy }
+        FaultyDisk.held.withLock { $0[path] = commit }
+        defer {
+            copy.release()
+            commit.release()
         }
+        copy.hold()
+        for place in 0..<10_000 where !copy.isAwaited {
+            try test.run(rotate("a\(place % 40)"))
+        }
+        try #require(copy.isAwaited, "no copy was begun")
         #expect(sqlite3_exec(reader, "COMMIT", nil, nil, nil) == SQLITE_OK)
-        try #require(FaultyDisk.failedSyncs.load(ordering: .relaxed) > failed)
-        sleepMilliseconds(20)
-        try #require(test.ledger.status().storageProblem == nil, "the writer has not heard of it yet")
-        FaultyDisk.unsyncableDatabases.withLock { _ = $0.remove(path) }
-        if commitFails { FaultyDisk.unsyncable.withLock { $0 = path } }
-        let outcome = try test.run(rotate("a0"))
+        // The copy fails while the writer waits for its commit, which is when it cannot hear of it.
+        commit.hold()
+        let last = try test.submit(rotate("a0"))
+        try commit.awaitOne()
+        FaultyDisk.fail(.databaseCannotBeSynced, under: path)
+        copy.release()
+        for _ in 0..<60_000 where FaultyDisk.count(.databaseCannotBeSynced, under: path) == 0 { sleepMilliseconds(1) }
+        try #require(FaultyDisk.count(.databaseCannotBeSynced, under: path) > 0)
+        FaultyDisk.mend(.databaseCannotBeSynced, under: path)
+        if commitFails { FaultyDisk.fail(.logCannotBeSynced, under: path) }
+        commit.release()
+        let outcome = try test.collector.outcome(of: last)
         if commitFails { guard case .unknown = outcome else { throw TestFault("it is known: \(outcome)") } }
-        FaultyDisk.unsyncable.withLock { $0 = nil }
+        FaultyDisk.mend(.logCannotBeSynced, under: path)
         // Some tries beside the other program, then without it.
         var wasTakenBesideIt = false
         for _ in 0..<20 {
@@ -154,14 +166,13 @@ import TokenModel
             .register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
         try test.run(rotate("a"))
         test.ledger.noteInactive(old.token.digest, by: TestLedger.caller("mallory", uid: 1_001))
-        FaultyDisk.unwritable.withLock { $0 = test.directory.path }
-        let refused = FaultyDisk.refusedWrites.load(ordering: .relaxed)
+        FaultyDisk.fail(.noRoom, under: test.directory.path)
         test.clock.advance(seconds: 120)
-        for _ in 0..<1_000 where FaultyDisk.refusedWrites.load(ordering: .relaxed) == refused {
+        for _ in 0..<1_000 where FaultyDisk.count(.noRoom, under: test.directory.path) == 0 {
             try test.run(.revoke(application: app("nobody"), project: project("p")))
         }
-        #expect(FaultyDisk.refusedWrites.load(ordering: .relaxed) > refused)
-        FaultyDisk.unwritable.withLock { $0 = nil }
+        #expect(FaultyDisk.count(.noRoom, under: test.directory.path) > 0)
+        FaultyDisk.mend(.noRoom, under: test.directory.path)
         try test.reopen()
         #expect(try presentations(test).map(\.uid) == [1_001])
         #expect(test.collector.events.contains { if case .endedTokensPresented = $0 { true } else { false } })
@@ -189,9 +200,9 @@ import TokenModel
             .register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
         let kept = try test.credentials(
             .register(application: app("b"), project: project("p"), ttlSeconds: 6_000))
-        FaultyDisk.unsyncable.withLock { $0 = test.directory.path }
+        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
         guard case .unknown = try test.run(rotate("a")) else { throw TestFault("it is known") }
-        FaultyDisk.unsyncable.withLock { $0 = nil }
+        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
         for _ in 0..<100_000 {
             test.clock.advance(seconds: 1)
             if case .credentials = try test.run(rotate("b")) { break }

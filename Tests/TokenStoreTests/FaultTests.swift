@@ -17,12 +17,12 @@ import TokenModel
             .register(application: app("alice"), project: project("p"), ttlSeconds: 600))
         let rotate = Command.rotate(
             application: try app("alice"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
-        FaultyDisk.unsyncable.withLock { $0 = test.directory.path }
+        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
         guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
         guard case .storageUnavailable = try test.run(rotate) else { throw TestFault("a mutation was taken") }
         #expect(test.ledger.status().storageProblem != nil)
         #expect(test.isActive(first.token), "what was known stays known")
-        FaultyDisk.unsyncable.withLock { $0 = nil }
+        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
         test.clock.advance(seconds: 1)
         let outcome = try retry { try test.run(rotate) }
         guard case .credentials(let last) = outcome else { throw TestFault("not taken again") }
@@ -49,9 +49,9 @@ import TokenModel
         #expect(test.isActive(used.token))
         let rotate = Command.rotate(
             application: try app("bob"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
-        FaultyDisk.unsyncable.withLock { $0 = test.directory.path }
+        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
         guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
-        FaultyDisk.unsyncable.withLock { $0 = nil }
+        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
         test.clock.advance(seconds: 1)
         guard case .credentials = try retry({ try test.run(rotate) }) else { throw TestFault("not taken again") }
         #expect(try test.rows().map { $0.lastUsedAt?.seconds } == [1_748_000_000, nil])
@@ -108,14 +108,14 @@ import TokenModel
         configuration.reopenMilliseconds = 10
         let test = try TestLedger(configuration: configuration)
         let register = Command.register(application: try app("alice"), project: try project("p"), ttlSeconds: 600)
-        FaultyDisk.unwritable.withLock { $0 = test.directory.path }
+        FaultyDisk.fail(.noRoom, under: test.directory.path)
         guard case .storageUnavailable = try test.run(register) else { throw TestFault("it was written") }
         for _ in 0..<3 {
-            let tries = FaultyDisk.refusedWrites.load(ordering: .relaxed)
-            try passTime(test) { FaultyDisk.refusedWrites.load(ordering: .relaxed) > tries }
+            let tries = FaultyDisk.count(.noRoom, under: test.directory.path)
+            try passTime(test) { FaultyDisk.count(.noRoom, under: test.directory.path) > tries }
             #expect(test.ledger.status().storageProblem?.contains("full") == true, "it is full still")
         }
-        FaultyDisk.unwritable.withLock { $0 = nil }
+        FaultyDisk.mend(.noRoom, under: test.directory.path)
         try passTime(test) { test.ledger.status().storageProblem == nil }
         #expect(test.collector.events.filter { if case .storageRefuses = $0 { true } else { false } }.count == 1)
         #expect(test.collector.events.filter { if case .storageRecovered = $0 { true } else { false } }.count == 1)

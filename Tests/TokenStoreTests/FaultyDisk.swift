@@ -3,23 +3,54 @@ import Glibc
 import Synchronization
 import TokenModel
 
-/// SQLite's own way to the disk, but for two things: the write-ahead logs under one path cannot be synced, or find no
-/// room, while that is asked for. It stands before the usual one for the whole test process.
+/// SQLite's own way to the disk, but for what it is asked to fail at, for the files under one path: tests run beside each
+/// other. It stands before the usual one for the whole test process.
 enum FaultyDisk {
-    /// The beginning of the paths whose logs cannot be synced, or nil.
-    static let unsyncable = Mutex<String?>(nil)
-    /// The beginnings of the paths whose databases cannot be synced.
-    static let unsyncableDatabases = Mutex<Set<String>>([])
-    /// How many syncs of a database have failed.
-    static let failedSyncs = Atomic<Int>(0)
-    /// The beginning of the paths whose logs find no room, or nil.
-    static let unwritable = Mutex<String?>(nil)
-    /// The beginnings of the paths whose logs are synced only while nobody holds them.
+    enum Fault: Hashable {
+        case logCannotBeSynced
+        case databaseCannotBeSynced
+        /// For the log.
+        case noRoom
+        /// For what is made ahead of the log's frames.
+        case noRoomAhead
+    }
+
+    private struct Place: Hashable {
+        var fault: Fault
+        /// The beginning of the files' paths.
+        var path: String
+    }
+
+    /// How often each was met; those that are mended are not here.
+    private static let faults = Mutex<[Place: Int]>([:])
+    /// The beginnings of the paths whose logs, and whose databases, are synced only while nobody holds them.
     static let held = Mutex<[String: SyncHold]>([:])
-    /// The beginnings of the paths whose logs find no room for what is made ahead of their frames.
-    static let withoutRoomAhead = Mutex<Set<String>>([])
-    /// How many writes found no room.
-    static let refusedWrites = Atomic<Int>(0)
+    static let heldDatabases = Mutex<[String: SyncHold]>([:])
+
+    static func fail(_ fault: Fault, under path: String) {
+        faults.withLock { $0[Place(fault: fault, path: path)] = 0 }
+    }
+
+    static func mend(_ fault: Fault, under path: String) {
+        _ = faults.withLock { $0.removeValue(forKey: Place(fault: fault, path: path)) }
+    }
+
+    /// - Returns: how often it was met since it was asked for; zero where it is mended.
+    static func count(_ fault: Fault, under path: String) -> Int {
+        faults.withLock { $0[Place(fault: fault, path: path)] ?? 0 }
+    }
+
+    private static func meets(_ fault: Fault, _ path: String) -> Bool {
+        faults.withLock { faults in
+            let met = faults.keys.first { $0.fault == fault && path.hasPrefix($0.path) }
+            if let met { faults[met, default: 0] += 1 }
+            return met != nil
+        }
+    }
+
+    private static func pass(_ holds: borrowing Mutex<[String: SyncHold]>, _ path: String) {
+        holds.withLock { holds in holds.first { path.hasPrefix($0.key) }?.value }?.pass()
+    }
 
     /// Stands in SQLite's list from the first use on.
     static let isInstalled: Bool = {
@@ -77,16 +108,9 @@ enum FaultyDisk {
 
     private static let write: Write = { file, bytes, count, offset in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
-        if let full = unwritable.withLock({ $0 }), path.hasPrefix(full) {
-            refusedWrites.add(1, ordering: .relaxed)
-            return SQLITE_FULL
-        }
+        if meets(.noRoom, path) { return SQLITE_FULL }
         // No frame begins with zeros: it has a page's number.
-        if bytes?.loadUnaligned(as: UInt64.self) == 0, withoutRoomAhead.withLock({ $0.contains { path.hasPrefix($0) } })
-        {
-            refusedWrites.add(1, ordering: .relaxed)
-            return SQLITE_FULL
-        }
+        if bytes?.loadUnaligned(as: UInt64.self) == 0, meets(.noRoomAhead, path) { return SQLITE_FULL }
         return original.withLock { $0.write }?(file, bytes, count, offset) ?? SQLITE_ERROR
     }
 
@@ -110,10 +134,10 @@ enum FaultyDisk {
 
     private static let syncDatabase: Sync = { file, flags in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
+        pass(heldDatabases, path)
         let written = unsynced.withLock { $0.removeValue(forKey: path) } ?? []
-        if unsyncableDatabases.withLock({ $0.contains { path.hasPrefix($0) } }) {
+        if meets(.databaseCannotBeSynced, path) {
             dropped.withLock { $0[path, default: []].formUnion(written) }
-            failedSyncs.add(1, ordering: .relaxed)
             return SQLITE_IOERR | (4 << 8)  // SQLITE_IOERR_FSYNC
         }
         return original.withLock { $0.sync }?(file, flags) ?? SQLITE_ERROR
@@ -121,15 +145,15 @@ enum FaultyDisk {
 
     private static let sync: Sync = { file, flags in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
-        held.withLock { holds in holds.first { path.hasPrefix($0.key) }?.value }?.pass()
-        if let broken = unsyncable.withLock({ $0 }), path.hasPrefix(broken) {
+        pass(held, path)
+        if meets(.logCannotBeSynced, path) {
             return SQLITE_IOERR | (4 << 8)  // SQLITE_IOERR_FSYNC
         }
         return original.withLock { $0.sync }?(file, flags) ?? SQLITE_ERROR
     }
 }
 
-/// Holds the syncs of a log, or lets each wait a while.
+/// Holds the syncs of a file, or lets each wait a while.
 final class SyncHold: @unchecked Sendable {
     // @unchecked: what is below `monitor` is touched only while it is locked.
     private let monitor = Monitor()
@@ -151,6 +175,9 @@ final class SyncHold: @unchecked Sendable {
 
     /// From now on each sync takes so many microseconds more.
     func slow(_ delay: @escaping () -> UInt32) { monitor.locked { self.delay = delay } }
+
+    /// Whether a sync waits, or passes.
+    var isAwaited: Bool { monitor.locked { waiting > 0 } }
 
     /// Waits until a sync waits; a minute means that none comes.
     /// - Returns: the name of the thread that syncs.

@@ -135,7 +135,7 @@ import TokenModel
             try test.submit(rotate("alice/2")), try test.submit(rotate("alice/0")),
             try test.submit(.revokeToken(made[1].token.digest)),
         ]
-        FaultyDisk.unsyncable.withLock { $0 = test.directory.path }
+        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
         hold.release()
         for mutation in first {
             guard case .unknown = try test.collector.outcome(of: mutation) else { throw TestFault("it is known") }
@@ -146,7 +146,7 @@ import TokenModel
             }
         }
         #expect(made.allSatisfy { test.isActive($0.token) }, "what was known stays known")
-        FaultyDisk.unsyncable.withLock { $0 = nil }
+        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
         test.clock.advance(seconds: 2)
         var outcome = try test.run(rotate("alice/2"))
         for _ in 0..<100_000 {
@@ -173,17 +173,16 @@ import TokenModel
             .register(application: app("alice/0"), project: project("p"), ttlSeconds: 600))
         var reader: DatabaseQueue? = besideAReader ? try DatabaseQueue.beside(test.directory.path + "/tokens.db") : nil
         _ = try reader?.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM token") }
-        let failed = FaultyDisk.failedSyncs.load(ordering: .relaxed)
-        FaultyDisk.unsyncableDatabases.withLock { _ = $0.insert(test.directory.path) }
+        FaultyDisk.fail(.databaseCannotBeSynced, under: test.directory.path)
         var outcome = MutationOutcome.internalError
         for _ in 0..<10_000 where test.ledger.status().storageProblem == nil {
             outcome = try test.run(rotate("alice/0"))
             if case .credentials(let credentials) = outcome { made = credentials }
         }
-        #expect(FaultyDisk.failedSyncs.load(ordering: .relaxed) > failed)
+        #expect(FaultyDisk.count(.databaseCannotBeSynced, under: test.directory.path) > 0)
         #expect(test.ledger.status().storageProblem != nil, "nothing is taken until it was copied again")
         #expect(test.isActive(made.token))
-        FaultyDisk.unsyncableDatabases.withLock { _ = $0.remove(test.directory.path) }
+        FaultyDisk.mend(.databaseCannotBeSynced, under: test.directory.path)
         if reader != nil {
             for _ in 0..<3 {
                 test.clock.advance(seconds: 1)
