@@ -9,9 +9,9 @@ final class RawStatement {
     private let room = UnsafeMutableRawPointer.allocate(byteCount: roomBytes, alignment: 8)
     private var used = 0
 
-    /// More than a row of the audit of the longest names takes; what finds no room, like the tokens of an application that
+    /// More than sixteen rows of the audit of the longest names take; what finds no room, like the tokens of an application that
     /// ended, is copied by SQLite.
-    private static let roomBytes = 1_024
+    private static let roomBytes = 16_384
 
     private static let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
 

@@ -90,7 +90,7 @@ enum RestoredRows {
     ) throws -> (sequence: Int64, chain: TokenDigest) {
         switch entry {
         case .record(let record):
-            try statements.insert(record)
+            try statements.insert([record])
             return (record.sequence, record.chain)
         case .mark(let mark):
             try AuditRows(statements).insert(mark)

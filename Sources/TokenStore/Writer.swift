@@ -121,7 +121,8 @@ final class Writer: @unchecked Sendable {
         do {
             let statements = try database.writing()
             do {
-                try write(mutations, into: &work, statements)
+                try decide(mutations, into: &work)
+                try writeDecided(into: &work, statements)
                 queue.giveBack(mutations.dropFirst(work.mutations.count - before))
                 open = work
             } catch {
@@ -150,9 +151,7 @@ final class Writer: @unchecked Sendable {
     }
 
     /// Decides and writes one mutation after the other, until one has to wait for the next transaction.
-    private func write(
-        _ mutations: [Mutation], into work: inout Transaction, _ statements: WriterStatements
-    ) throws {
+    private func decide(_ mutations: [Mutation], into work: inout Transaction) throws {
         work.expect(max(mutations.count, syncing?.mutations.count ?? 0))
         var places: ArraySlice<PairPlace> = []
         var offset = 0
@@ -168,7 +167,7 @@ final class Writer: @unchecked Sendable {
             let mutation = mutations[offset]
             let decision: Decision
             do {
-                decision = try work.batch.decide(mutation, at: place, sequence: work.head.sequence + 1)
+                decision = try work.batch.decide(mutation, at: place, sequence: work.nextSequence)
             } catch let error as StoreError {
                 throw error
             } catch {
@@ -194,40 +193,31 @@ final class Writer: @unchecked Sendable {
                 }
                 work.settle(mutation, outcome)
             case .change(let change, let outcome):
-                try write(change, by: mutation.caller, into: &work, statements)
+                work.add(change, by: mutation.caller)
                 work.settle(mutation, outcome)
             case .changes(let changes, let outcome):
-                for change in changes { try write(change, by: mutation.caller, into: &work, statements) }
+                for change in changes { work.add(change, by: mutation.caller) }
                 work.settle(mutation, outcome)
             }
             offset += 1
         }
     }
 
-    private func write(
-        _ change: PlannedChange, by caller: Caller, into work: inout Transaction, _ statements: WriterStatements
-    ) throws {
-        if work.changes.isEmpty {
-            work.settledBefore = work.outcomes.count
-            try statements.begin()
+    /// Writes what was decided and is not written yet: all rows of the tokens and then all of the audit, so that the processor
+    /// has the instructions and SQLite the pages of one at hand, and rows of the audit share statements.
+    private func writeDecided(into work: inout Transaction, _ statements: WriterStatements) throws {
+        let first = work.written
+        guard first < work.changes.count else { return }
+        if first == 0 { try statements.begin() }
+        for change in work.changes[first...] {
+            if change.registration == .begins {
+                try statements.insert(change.name, change.application, registeredAt: work.batch.now.wall)
+            }
+            for token in change.tokens { try statements.write(token, of: change.application) }
+            if change.registration == .ends { try statements.delete(change.application) }
         }
-        var record = AuditRecord(
-            sequence: work.head.sequence + 1, time: work.batch.now.wall, event: change.event,
-            registrationID: change.application.registrationID, application: change.name, project: change.project,
-            principal: caller.principal, uid: caller.uid, gid: caller.gid, process: caller.process,
-            fingerprint: change.fingerprint, ended: change.ended, lapsed: change.lapsed,
-            shortened: change.shortened, chain: AuditChain.start)
-        if change.registration == .begins {
-            try statements.insert(change.name, change.application, registeredAt: work.batch.now.wall)
-        }
-        for token in change.tokens { try statements.write(token, of: change.application) }
-        if change.registration == .ends { try statements.delete(change.application) }
-        record.chain = chain.link(record, after: work.head.chain)
-        try statements.insert(record)
-        work.head = AuditHead(sequence: record.sequence, chain: record.chain, time: record.time)
-        work.records.append(record)
-        work.batch.add(change)
-        work.changes.append(change)
+        work.chain(with: &chain)
+        try statements.insert(work.records[first...])
     }
 
     // MARK: The commit
@@ -339,14 +329,18 @@ final class Writer: @unchecked Sendable {
 /// A transaction's work, kept until its commit is sure.
 struct Transaction {
     var batch: Batch
-    var head: AuditHead
-    var changes: [PlannedChange] = []
+    /// Where the audit stands with what is written.
+    private(set) var head: AuditHead
+    /// What was decided, and one record each.
+    private(set) var changes: [PlannedChange] = []
     var records: [AuditRecord] = []
+    /// How many of them stand in the database.
+    private(set) var written = 0
     /// Those that were looked at, and one outcome each, in their order.
     var mutations: [Mutation] = []
     var outcomes: [MutationOutcome] = []
-    /// How many outcomes were settled before the transaction was begun; nil where it was not.
-    var settledBefore: Int?
+    /// How many outcomes were settled before its first change; nil where there is none.
+    private(set) var settledBefore: Int?
     /// Whether nothing more goes into it.
     var isComplete = false
 
@@ -354,6 +348,33 @@ struct Transaction {
     init(after other: Transaction?, head: AuditHead, batch: Batch) {
         self.batch = batch
         self.head = other?.head ?? head
+    }
+
+    /// Of the next change's record.
+    var nextSequence: Int64 { head.sequence + Int64(changes.count - written) + 1 }
+
+    /// Adds what was decided: later decisions see it.
+    mutating func add(_ change: PlannedChange, by caller: Caller) {
+        if changes.isEmpty { settledBefore = outcomes.count }
+        records.append(
+            AuditRecord(
+                sequence: nextSequence, time: batch.now.wall, event: change.event,
+                registrationID: change.application.registrationID, application: change.name, project: change.project,
+                principal: caller.principal, uid: caller.uid, gid: caller.gid, process: caller.process,
+                fingerprint: change.fingerprint, ended: change.ended, lapsed: change.lapsed,
+                shortened: change.shortened, chain: AuditChain.start))
+        batch.add(change)
+        changes.append(change)
+    }
+
+    /// Chains the records that are not written yet, which they are to be now.
+    mutating func chain(with chain: inout AuditChain) {
+        for place in written..<records.count {
+            let link = chain.link(records[place], after: head.chain)
+            records[place].chain = link
+            head = AuditHead(sequence: records[place].sequence, chain: link, time: records[place].time)
+        }
+        written = records.count
     }
 
     mutating func settle(_ mutation: Mutation, _ outcome: MutationOutcome) {

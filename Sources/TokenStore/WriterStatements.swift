@@ -22,7 +22,7 @@ final class WriterStatements {
     private let updateToken: RawStatement
     private let deleteToken: RawStatement
     private let updateLastUsed: RawStatement
-    private let insertAudit: RawStatement
+    private let insertAudit: [(rows: Int, statement: RawStatement)]
 
     init(_ connection: OpaquePointer) throws {
         func prepare(_ sql: String) throws -> RawStatement { try RawStatement(sql, on: connection) }
@@ -47,12 +47,22 @@ final class WriterStatements {
             """)
         deleteToken = try prepare("DELETE FROM token WHERE id = ? AND digest = ?")
         updateLastUsed = try prepare("UPDATE token SET last_used_at = ? WHERE id = ? AND digest = ?")
-        insertAudit = try prepare(
-            """
-            INSERT INTO audit (sequence, time, event, outcome, registration_id, application, project, principal, uid,
+        insertAudit = try Self.rowsTogether.map { ($0, try prepare(Self.insertAudit(rows: $0))) }
+    }
+
+    /// How many rows of the audit a statement of theirs inserts: each as many as are left, at the most.
+    private static let rowsTogether = [16, 8, 4, 2, 1]
+    private static let auditValues: Int32 = 18
+
+    /// OR FAIL: by itself SQLite would keep what it needs to undo the rows before one that it refuses. They go with the
+    /// transaction.
+    private static func insertAudit(rows: Int) -> String {
+        let row = "(?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        return """
+            INSERT OR FAIL INTO audit (sequence, time, event, outcome, registration_id, application, project, principal, uid,
               gid, pid, unit, fingerprint, ended, shortened, chain, comm, invocation_id, lapsed)
-            VALUES (?, ?, ?, 'success', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """)
+            VALUES \(Array(repeating: row, count: rows).joined(separator: ", "))
+            """
     }
 
     func begin() throws { try beginImmediate.run() }
@@ -156,36 +166,49 @@ final class WriterStatements {
         try updateLastUsed.runChangingOneRow()
     }
 
-    func insert(_ record: AuditRecord) throws {
-        try Self.require(
+    /// Inserts rows of the audit, as many with each statement as it takes.
+    func insert(_ records: ArraySlice<AuditRecord>) throws {
+        var next = records.startIndex
+        for (rows, statement) in insertAudit {
+            while records.endIndex - next >= rows {
+                for row in 0..<rows {
+                    try Self.bind(records[next + row], to: statement, after: Int32(row) * Self.auditValues)
+                }
+                try statement.run()
+                next += rows
+            }
+        }
+    }
+
+    private static func bind(_ record: AuditRecord, to statement: RawStatement, after bound: Int32) throws {
+        try require(
             (record.project == nil) == (record.event == .unregistered)
                 && (record.fingerprint == nil) == (record.event == .unregistered || record.event == .revoked))
-        insertAudit.bind(1, record.sequence)
-        insertAudit.bind(2, record.time.milliseconds)
-        insertAudit.bind(3, record.event.rawValue)
-        AuditBlobs.withBytes(record.registrationID) { insertAudit.bind(4, $0) }
-        insertAudit.bind(5, record.application.text)
-        insertAudit.bind(6, record.project?.text)
-        insertAudit.bind(7, record.principal.text)
-        insertAudit.bind(8, Int64(record.uid))
-        insertAudit.bind(9, Int64(record.gid))
-        insertAudit.bind(10, Int64(record.process.pid))
-        insertAudit.bind(11, record.process.unit)
+        statement.bind(bound + 1, record.sequence)
+        statement.bind(bound + 2, record.time.milliseconds)
+        statement.bind(bound + 3, record.event.rawValue)
+        AuditBlobs.withBytes(record.registrationID) { statement.bind(bound + 4, $0) }
+        statement.bind(bound + 5, record.application.text)
+        statement.bind(bound + 6, record.project?.text)
+        statement.bind(bound + 7, record.principal.text)
+        statement.bind(bound + 8, Int64(record.uid))
+        statement.bind(bound + 9, Int64(record.gid))
+        statement.bind(bound + 10, Int64(record.process.pid))
+        statement.bind(bound + 11, record.process.unit)
         if let fingerprint = record.fingerprint {
-            AuditBlobs.withBytes(fingerprint) { insertAudit.bind(12, $0) }
+            AuditBlobs.withBytes(fingerprint) { statement.bind(bound + 12, $0) }
         } else {
-            insertAudit.bindNull(12)
+            statement.bindNull(bound + 12)
         }
-        AuditBlobs.withBytes(record.ended) { insertAudit.bind(13, $0) }
-        AuditBlobs.withBytes(record.shortened) { insertAudit.bind(14, $0) }
-        insertAudit.bind(15, record.chain)
-        insertAudit.bind(16, record.process.comm)
-        insertAudit.bind(17, record.process.invocationID)
+        AuditBlobs.withBytes(record.ended) { statement.bind(bound + 13, $0) }
+        AuditBlobs.withBytes(record.shortened) { statement.bind(bound + 14, $0) }
+        statement.bind(bound + 15, record.chain)
+        statement.bind(bound + 16, record.process.comm)
+        statement.bind(bound + 17, record.process.invocationID)
         if record.lapsed.isEmpty {
-            insertAudit.bindNull(18)
+            statement.bindNull(bound + 18)
         } else {
-            AuditBlobs.withBytes(record.lapsed) { insertAudit.bind(18, $0) }
+            AuditBlobs.withBytes(record.lapsed) { statement.bind(bound + 18, $0) }
         }
-        try insertAudit.run()
     }
 }

@@ -35,6 +35,38 @@ import TokenModel
         try test.ledger.expectIndexEqualsTable()
     }
 
+    /// However many of whatever kind share the statements that insert them, each row is its own record's.
+    @Test func recordsOfACommitAreEachWrittenAsTheyAre() throws {
+        let test = try TestLedger()
+        for count in 1...40 {
+            for number in 0..<count where number % 4 != 0 {
+                _ = try test.credentials(
+                    .register(application: app("a\(count)/\(number)"), project: project("p\(number)"), ttlSeconds: 60))
+            }
+            var last: Mutation?
+            try together(test) {
+                for number in 0..<count {
+                    let (name, code) = (try app("a\(count)/\(number)"), try project("p\(number)"))
+                    let commands: [Command] = [
+                        .register(application: name, project: code, ttlSeconds: 60),
+                        .rotate(application: name, project: code, ttlSeconds: 60, graceSeconds: 9),
+                        .revoke(application: name, project: code), .unregister(application: name),
+                    ]
+                    let caller = TestLedger.caller("u\(number)", uid: UInt32(number))
+                    last = try test.submit(commands[number % 4], by: caller)
+                }
+            }
+            _ = try test.collector.outcome(of: #require(last))
+            #expect(test.collector.deliveries.last?.records.count == count)
+        }
+        #expect(try test.ledger.countedChainRows() == test.ledger.lastSequence)
+        var rows: [String] = []
+        try DatabaseFile(path: test.directory.path + "/tokens.db").forEachAuditEntry {
+            if case .record(let record) = $0 { rows.append("\(record)") }
+        }
+        #expect(rows == test.collector.records.map { "\($0)" })
+    }
+
     @Test func aBatchSeesItsOwnChanges() throws {
         let test = try TestLedger()
         let name = try app("alice")
