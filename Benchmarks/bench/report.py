@@ -104,6 +104,10 @@ def by_rotations(report, ages):
     report.say("", f"The audit was held to {ages['audit_rows_max']:,} rows (`audit.rows_max`), so all but the last "
                    f"were pruned on the way. A start took {ages['ready_ms_new']:,.0f} ms when the database was new, "
                    f"{ages['ready_ms_old']:,.0f} ms at the end.")
+    rotate_64, rotate_16, introspect_16 = ages["of_a_young_one"]
+    report.say("", "The rows are minutes apart, and the machine's speed changes. In turns with a daemon that had "
+                   f"{growth.YOUNG:,} rotations behind it, the old one did {rotate_64:.2f} × its rotations on 64 "
+                   f"connections, {rotate_16:.2f} × on 16, and {introspect_16:.2f} × its introspects on 16.")
 
 
 def the_client(report, measured):
