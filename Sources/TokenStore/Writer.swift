@@ -150,7 +150,7 @@ final class Writer: @unchecked Sendable {
         conclude(work, isRolledBack ? .notCommitted(error) : .unknown(error))
     }
 
-    /// Decides and writes one mutation after the other, until one has to wait for the next transaction.
+    /// Decides one mutation after the other, until one has to wait for the next transaction.
     private func decide(_ mutations: [Mutation], into work: inout Transaction) throws {
         work.expect(max(mutations.count, syncing?.mutations.count ?? 0))
         var places: ArraySlice<PairPlace> = []
