@@ -86,6 +86,7 @@ extension EventLoop {
     /// Takes one line, its LF included.
     /// - Returns: false where it has to wait.
     private func take(_ connection: Connection, _ line: UnsafeRawBufferPointer) -> Bool {
+        if let plain = PlainIntrospect(line) { return take(connection, plain) }
         switch readLine(line, with: reader) {
         case .blank:
             return true
@@ -104,6 +105,14 @@ extension EventLoop {
             connection.batch = Batch(copying: line, reader, first: first, count: count)
             return true
         }
+    }
+
+    /// Takes an `introspect` that needs no reading, as `perform` would.
+    private func take(_ connection: Connection, _ plain: PlainIntrospect) -> Bool {
+        if connection.isDeaf { return true }
+        guard connection.isIdle else { return false }
+        lookUp(connection, TokenDigest(hashing: plain.token), id: plain.id)
+        return true
     }
 
     /// Goes on with a batch.
