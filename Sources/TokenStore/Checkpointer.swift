@@ -1,5 +1,12 @@
 internal import GRDBSQLite
+internal import Synchronization
 internal import TokenModel
+
+/// How long the log is: the writer says it after each commit, who copies beside it asks.
+final class LogLength: Sendable {
+    /// Pages in the log after the last commit.
+    let pages = Atomic<Int32>(0)
+}
 
 /// Copies the log into the database beside the writer, on a connection of its own, until so little is left that the writer
 /// can do the rest between two commits.
@@ -10,9 +17,14 @@ internal import TokenModel
 /// What was copied by an earlier pass is not copied again. So where a sync fails, after which the kernel may hold as
 /// written what never reached the disk, only a log that is read anew from its beginning makes good what is missing:
 /// that is `lost`.
+///
+/// No pass is begun on a log that is copied already. The writer may start such a log over between SQLite's look at its length and
+/// at what is copied of it, and before 3.51.3 SQLite then held as copied what the writer was still to write, and lost it
+/// (sqlite.org/wal.html#walresetbug). A log of which something is left to copy does not start over.
 final class Checkpointer: @unchecked Sendable {
     // @unchecked: used by one thread at a time: the writer's, and the one that runs it while the writer leaves it alone.
     private let connection: OpaquePointer
+    private let log: LogLength
 
     enum Outcome {
         /// What is left is for the writer.
@@ -25,11 +37,12 @@ final class Checkpointer: @unchecked Sendable {
 
     /// Passes at most: each copies what came during the one before, which is some tenth of it.
     private static let passesMax = 4
-    /// Pages of a pass after which another one gains nothing: a millisecond's work.
+    /// Pages for which another pass gains nothing: a millisecond's work. At least one, so that none begins with nothing left.
     private static let fewPages: Int32 = 500
 
+    /// - Parameter log: of the only connection that writes.
     /// - Throws: `StoreError`.
-    init(path: String) throws {
+    init(path: String, log: LogLength) throws {
         var opened: OpaquePointer?
         let result = sqlite3_open_v2(path, &opened, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil)
         guard result == SQLITE_OK, let opened else {
@@ -37,6 +50,7 @@ final class Checkpointer: @unchecked Sendable {
             throw StoreError.sqlite(result)
         }
         connection = opened
+        self.log = log
         do {
             // Before it has read, a connection does not know that there is a log.
             try RawStatement("SELECT count(*) FROM sqlite_schema", on: opened).forEachRow { _ in }
@@ -50,19 +64,21 @@ final class Checkpointer: @unchecked Sendable {
     /// Before the writer's connection is closed, which then is the last one.
     func close() { sqlite3_close_v2(connection) }
 
+    /// Something is left to copy.
     func run() -> Outcome {
         var before: Int32 = 0
         for _ in 0..<Self.passesMax {
-            var logged: Int32 = 0
             var copied: Int32 = 0
-            let result = sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_PASSIVE, &logged, &copied)
+            let result = sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_PASSIVE, nil, &copied)
             if result == SQLITE_BUSY { return .copied }
             guard result == SQLITE_OK else {
                 let error = RawStatement.error(sqlite3_extended_errcode(connection), connection)
                 return error.isFailedSync ? .lost(error) : .failed(error)
             }
             if let error = syncDatabase() { return .lost(error) }
-            if copied - before < Self.fewPages { break }
+            // A reader may hold back what is left.
+            let (done, left) = (copied - before, log.pages.load(ordering: .acquiring) - copied)
+            guard min(done, left) >= Self.fewPages else { break }
             before = copied
         }
         return .copied

@@ -3,6 +3,7 @@ internal import Dispatch
 internal import GRDB
 internal import GRDBSQLite
 internal import Glibc
+internal import Synchronization
 internal import TokenModel
 
 /// The open database: GRDB's pool, and on its writer connection the writer's own statements. Everything but the pool's
@@ -13,7 +14,7 @@ final class TokenDatabase {
     private let connection: OpaquePointer
     private var statements: WriterStatements?
     private var isClosed = false
-    private let pages: UnsafeMutablePointer<Int32>
+    private let length = LogLength()
     /// The writer's log.
     let log: WriteAheadLog
     let checkpointer: Checkpointer
@@ -25,7 +26,7 @@ final class TokenDatabase {
     private static let writerCacheKibibytes = 16_384
 
     /// Pages in the write-ahead log after the last commit.
-    var writeAheadLogPages: Int32 { pages.pointee }
+    var writeAheadLogPages: Int32 { length.pages.load(ordering: .relaxed) }
 
     /// Bytes of a page of a new database; one that is there keeps its own. A rotation changes a row of a hundred bytes, and
     /// the page around it goes through the log: with SQLite's usual 4,096 a commit costs the writer twice as much.
@@ -84,17 +85,17 @@ final class TokenDatabase {
                     try Int.fetchOne(db, sql: "PRAGMA page_size") ?? Self.newPageBytes
                 )
             }
-            checkpointer = try Checkpointer(path: path)
-            pages = .allocate(capacity: 1)
-            pages.initialize(to: 0)
+            checkpointer = try Checkpointer(path: path, log: length)
         } catch {
             throw StoreError.any(error).asDiskTells(of: path)
         }
         let hook: @convention(c) (UnsafeMutableRawPointer?, OpaquePointer?, UnsafePointer<CChar>?, Int32) -> Int32 = {
-            $0?.assumingMemoryBound(to: Int32.self).pointee = $3
+            if let length = $0 {
+                Unmanaged<LogLength>.fromOpaque(length).takeUnretainedValue().pages.store($3, ordering: .releasing)
+            }
             return SQLITE_OK
         }
-        sqlite3_wal_hook(connection, hook, pages)
+        sqlite3_wal_hook(connection, hook, Unmanaged.passUnretained(length).toOpaque())
         // GRDB's, which tell its observers of transactions and want to be called by its own queue.
         sqlite3_commit_hook(connection, nil, nil)
         sqlite3_rollback_hook(connection, nil, nil)
@@ -123,10 +124,7 @@ final class TokenDatabase {
         else { throw StoreError.sqlite(sqlite3_extended_errcode(opened), systemErrno: sqlite3_system_errno(opened)) }
     }
 
-    deinit {
-        close()
-        pages.deallocate()
-    }
+    deinit { close() }
 
     /// Ends the statements and the connections, after readers that are under way. Does nothing the second time.
     func close() {

@@ -101,6 +101,7 @@ enum FaultyDisk {
         methods.initialize(to: usual.pointee)
         methods.pointee.xSync = isLog ? sync : syncDatabase
         methods.pointee.xWrite = isLog ? write : writeDatabase
+        if !isLog { methods.pointee.xUnfetch = unfetch }
         file.pointee.pMethods = UnsafePointer(methods)
         logs.withLock { $0[UInt(bitPattern: file)] = String(cString: path) }
         return result
@@ -131,6 +132,17 @@ enum FaultyDisk {
         _ = dropped.withLock { $0[path]?.remove(offset) }
         return original.withLock { $0.write }?(file, bytes, count, offset) ?? SQLITE_ERROR
     }
+
+    /// Of each database, what is done once a checkpoint has read how far the log goes, before it asks how much of that is copied:
+    /// it says then that what is mapped of the file (nothing) may be old.
+    static let atCheckpoint = Mutex<[String: @Sendable () -> Void]>([:])
+
+    private static let unfetch:
+        @convention(c) (UnsafeMutablePointer<sqlite3_file>?, Int64, UnsafeMutableRawPointer?) -> Int32 = { file, _, _ in
+            let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
+            atCheckpoint.withLock { $0[path] }?()
+            return SQLITE_OK
+        }
 
     private static let syncDatabase: Sync = { file, flags in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
