@@ -9,12 +9,6 @@ public struct ApplicationName: Hashable, Comparable, Sendable, CustomStringConve
         self.text = text
     }
 
-    /// Takes the bytes of a name of the pattern; no string is made of others.
-    public init?(bytes: UnsafeRawBufferPointer) {
-        guard NamePattern.matches(bytes, allowsBackslash: false) else { return nil }
-        text = String(decoding: bytes, as: UTF8.self)
-    }
-
     /// Takes a unit's principal, `unit:NAME`, in which backslashes may stand (escaped template instances).
     public init?(unitPrincipal text: String) {
         guard text.hasPrefix(Principal.unitPrefix), NamePattern.matches(text, allowsBackslash: true) else {
@@ -23,13 +17,14 @@ public struct ApplicationName: Hashable, Comparable, Sendable, CustomStringConve
         self.text = text
     }
 
-    /// Takes the bytes of a name that was accepted before, by either of the other initialisers.
-    public init?(stored bytes: UnsafeRawBufferPointer) {
-        if NamePattern.matches(bytes, allowsBackslash: false) {
-            self.init(bytes: bytes)
-        } else {
-            self.init(unitPrincipal: String(decoding: bytes, as: UTF8.self))
-        }
+    /// Takes the bytes of a name of the pattern or of a unit's principal. No string is made of others, for they may be a token,
+    /// and a string is not wiped.
+    public init?(bytes: UnsafeRawBufferPointer) {
+        let isName =
+            NamePattern.matches(bytes, allowsBackslash: false)
+            || bytes.starts(with: Principal.unitPrefix.utf8) && NamePattern.matches(bytes, allowsBackslash: true)
+        guard isName else { return nil }
+        text = String(decoding: bytes, as: UTF8.self)
     }
 
     /// What stands before the first `/`: whose quota the application's tokens count for.

@@ -101,6 +101,12 @@ struct JSONKeys {
         return needed
     }
 
+    /// Overwrites the keys that were unescaped: a caller may have sent a token in a key's place.
+    mutating func wipe() {
+        scratch.wipe()
+        otherScratch.wipe()
+    }
+
     mutating func deallocate() {
         slots?.deallocate()
         scratch.deallocate()

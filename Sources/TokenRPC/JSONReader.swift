@@ -41,7 +41,7 @@ public final class JSONReader {
     /// Reads a document, at most 2 GiB of it. Duplicate keys are looked for only once all of it proved to be JSON.
     public func read(_ bytes: UnsafeRawBufferPointer) -> Verdict {
         precondition(bytes.count <= Int32.max, "the tape's offsets have 32 bits")
-        state.pointee.scratch.wipe()
+        wipe()
         state.pointee.tape.used = 0
         guard let base = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return .notJSON(offset: 0) }
         state.pointee.tape.prepare(for: bytes.count)
@@ -152,7 +152,10 @@ public final class JSONReader {
     }
 
     /// Overwrites what was unescaped, which the next `read` does as well.
-    public func wipe() { state.pointee.scratch.wipe() }
+    public func wipe() {
+        state.pointee.scratch.wipe()
+        state.pointee.keys.wipe()
+    }
 
     /// How much work looking for duplicate keys was, all documents together.
     var keySteps: Int { state.pointee.keys.steps }

@@ -70,11 +70,6 @@ public struct ParamsReader {
         return reader.unescaped(node)
     }
 
-    /// A string.
-    public mutating func string(_ name: StaticString) throws(InvalidParams) -> String {
-        String(decoding: try content(name), as: UTF8.self)
-    }
-
     /// A whole number of plain digits within bounds.
     public mutating func integer(
         _ name: StaticString, in bounds: ClosedRange<Int64>
@@ -119,15 +114,8 @@ public struct ParamsReader {
     /// An application, or nil where it was left out.
     public mutating func optionalApplicationName(_ name: StaticString) throws(InvalidParams) -> ApplicationName? {
         guard let content = try optionalContent(name) else { return nil }
-        guard let application = ApplicationName(bytes: content) ?? Self.unitApplication(content) else {
-            throw Self.malformedName(name)
-        }
+        guard let application = ApplicationName(bytes: content) else { throw Self.malformedName(name) }
         return application
-    }
-
-    /// A unit's own name may have backslashes, as escaped instances have.
-    private static func unitApplication(_ content: UnsafeRawBufferPointer) -> ApplicationName? {
-        ApplicationName(unitPrincipal: String(decoding: content, as: UTF8.self))
     }
 
     /// A time, or nil where it was left out.

@@ -323,6 +323,8 @@ final class EventLoop: @unchecked Sendable {
     /// The caller can send no more (its next write fails), what it has sent is still read to the end. A watch ends when
     /// that has been answered (`settle`), for it may share its connection with requests.
     func drain(_ connection: Connection) {
+        // It may have been closed as it was taken in, and its descriptor be another's by now.
+        guard !connection.isClosed else { return }
         shutdown(connection.descriptor, CInt(SHUT_RD))
         settle(connection)
     }

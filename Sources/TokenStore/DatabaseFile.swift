@@ -158,7 +158,7 @@ public final class DatabaseFile {
     private func checkApplications(_ told: inout AuditTold, _ problems: inout [String]) throws {
         let query = try RawStatement("SELECT id, name, registration_id FROM application", on: connection)
         try query.forEachRow { row in
-            guard let name = ApplicationName(stored: row.bytes(1)),
+            guard let name = ApplicationName(bytes: row.bytes(1)),
                 let id = AuditBlobs.registrationID(row.bytes(2)), (1..<TokenIndex.idsMax).contains(row.integer(0))
             else { return problems.append("row \(row.integer(0)) of application is malformed") }
             if let problem = told.check(id, name) {

@@ -10,7 +10,7 @@ extension TokenIndex {
     /// - Throws: `StoreError` where the index is broken: each name was checked on its way in.
     func applicationOfToken(_ slot: UInt32) throws -> (ApplicationName, StoredApplication) {
         let application = tokens[slot].pointee.application
-        guard let name = ApplicationName(stored: names.bytes(applications[application].pointee.name)) else {
+        guard let name = ApplicationName(bytes: names.bytes(applications[application].pointee.name)) else {
             throw StoreError(.invariant, "A name in the index is none.")
         }
         return (name, stored(application: application))

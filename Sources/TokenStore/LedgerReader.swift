@@ -73,7 +73,7 @@ enum LedgerReader {
     }
 
     private static func position(_ row: RawRow) throws -> ListQuery.Position {
-        guard let application = ApplicationName(stored: row.bytes(0)), let project = ProjectCode(bytes: row.bytes(2))
+        guard let application = ApplicationName(bytes: row.bytes(0)), let project = ProjectCode(bytes: row.bytes(2))
         else { throw StoreError.sqlite(SQLITE_CORRUPT) }
         return ListQuery.Position(application: application, project: project)
     }
@@ -221,7 +221,7 @@ enum LedgerReader {
     private static func stored(_ row: RawRow) throws -> Stored {
         // The rows' graces are judged by the index, so the moment they are read at does not matter.
         let moment = Moment(wall: Instant(milliseconds: 0), bootMilliseconds: 0)
-        guard let application = ApplicationName(stored: row.bytes(0)),
+        guard let application = ApplicationName(bytes: row.bytes(0)),
             let registrationID = AuditBlobs.registrationID(row.bytes(1)),
             let project = ProjectCode(bytes: row.bytes(2)), let digest = TokenDigest(bytes: row.bytes(3)),
             let previous = AuditBlobs.previous(row.bytes(7), asOf: moment)
@@ -249,7 +249,7 @@ enum LedgerReader {
     static func record(_ row: RawRow) throws -> AuditRecord {
         guard let event = AuditEvent(rawValue: row.text(2)),
             let registrationID = AuditBlobs.registrationID(row.bytes(3)),
-            let application = ApplicationName(stored: row.bytes(4)),
+            let application = ApplicationName(bytes: row.bytes(4)),
             let ended = AuditBlobs.fingerprints(row.bytes(12)), let shortened = AuditBlobs.shortened(row.bytes(13)),
             let chain = TokenDigest(bytes: row.bytes(14)), let lapsed = AuditBlobs.fingerprints(row.bytes(17))
         else { throw StoreError.sqlite(SQLITE_CORRUPT) }

@@ -64,17 +64,23 @@ def test_the_search_finds_what_is_there(daemon):
 
 
 def test_an_idle_daemon_holds_no_token_that_came_in_an_unusual_way(daemon):
-    """As JSON's escapes, and in the place of a cursor. Nothing is asked afterwards: what the daemon wipes, it wipes of
-    itself, at the end of the turn in which it answered."""
+    """As JSON's escapes, as an escaped key, and in the place of other parameters. Nothing is asked afterwards: what the daemon
+    wipes, it wipes of itself, at the end of the turn in which it answered."""
     with daemon.connect() as root:
         token = root.call("register", project_code="p")["registration_token"]
         body = token[8:].encode()
         for line in (
             request("list", {"cursor": token}, 1),
+            request("rotate", {"project_code": token}, 1),
+            request("rotate", {"project_code": "p", "application": token}, 1),
+            request("rotate", {"project_code": "p", "application": "unit:" + token}, 1),
+            request("rotate", {"project_code": "p", token: 1}, 1),
             b'{"jsonrpc":"2.0","id":1,"method":"introspect","params":{"token":"%s"}}' % escaped(token),
+            b'{"jsonrpc":"2.0","id":1,"method":"ping","%s":1}' % escaped(token),
+            b'{"jsonrpc":"2.0","id":1,"method":"ping","%s":1,"%s":1}' % (escaped(token), token.encode()),
         ):
             root.exchange(line)
-            eventually(lambda: not found(daemon.pid, {body}), what="a memory without the token")
+            eventually(lambda: not found(daemon.pid, {body}), what=f"a memory without the token after {line[:70]}")
 
 
 def test_no_token_stays_in_memory_after_its_answer(daemon):

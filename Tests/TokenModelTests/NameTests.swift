@@ -18,12 +18,19 @@ import TokenModel
         #expect(ApplicationName(text) == nil)
         #expect(ProjectCode(text) == nil)
         var text = text
-        text.withUTF8 { #expect(ProjectCode(bytes: UnsafeRawBufferPointer($0)) == nil) }
+        text.withUTF8 {
+            #expect(ApplicationName(bytes: UnsafeRawBufferPointer($0)) == nil)
+            #expect(ProjectCode(bytes: UnsafeRawBufferPointer($0)) == nil)
+        }
     }
 
     @Test func onlyAUnitsNameHoldsABackslash() {
         #expect(ApplicationName(unitPrincipal: "unit:a\\x2db.service")?.text == "unit:a\\x2db.service")
         #expect(ApplicationName(unitPrincipal: "user:a\\x2db") == nil)
+        for (text, isName) in [("unit:a\\x2db.service", true), ("user:a\\x2db", false), ("unit:a|b", false)] {
+            var text = text
+            text.withUTF8 { #expect((ApplicationName(bytes: UnsafeRawBufferPointer($0)) != nil) == isName) }
+        }
         #expect(ApplicationName(unitPrincipal: "unit:" + String(repeating: "x", count: 124)) == nil)
         #expect(Principal.unit("a\\x2db.service").application?.text == "unit:a\\x2db.service")
         #expect(Principal.unit(String(repeating: "x", count: 124)).application == nil)

@@ -35,11 +35,13 @@ struct ServerTests {
         #expect(connection.line() == #"{"jsonrpc":"2.0","id":5,"result":{}}"#)
     }
 
-    @Test func aReadSeesNoChangeThatWasAskedAfterIt() throws {
+    /// As it is usually written, which is compared, and with a space, which is read.
+    @Test(arguments: ["", " "])
+    func aReadSeesNoChangeThatWasAskedAfterIt(_ space: String) throws {
         let harness = try Harness()
         defer { harness.stop() }
         let connection = harness.connect()
-        let introspect = #"{"jsonrpc":"2.0","id":ID,"method":"introspect","params":{"token":"x"}}"# + "\n"
+        let introspect = #"{"jsonrpc":"2.0","id":ID,"method":"introspect","params":{"token":"x"}}"# + space + "\n"
         connection.send(request(introspect, 1) + request(introspect, 2) + request(revoke, 3) + request(introspect, 4))
         harness.ledger.submitted.wait(for: 1)
         #expect(harness.ledger.calls == ["introspect", "introspect", "submit"])
@@ -53,9 +55,9 @@ struct ServerTests {
         let harness = try Harness()
         defer { harness.stop() }
         let connections = (0..<20).map { _ in harness.connect() }
-        let long = String(repeating: "7", count: 33)
+        let long = String(repeating: "7", count: 33)  // Longer than what is kept beside a look-up.
         for (number, connection) in connections.enumerated() {
-            let ids = ["\(number)", "\"\(long)-\(number)\"", "\"\(number)b\""]
+            let ids = ["\(number)", "\"\(long)-\(number)\"", "\"\(number)b\"", "\(long)\(number)"]
             let lookUps = ids.map {
                 #"{"jsonrpc":"2.0","id":\#($0),"method":"introspect","params":{"token":"x"}}"# + "\n"
             }
@@ -64,7 +66,7 @@ struct ServerTests {
         }
         for (number, connection) in connections.enumerated() {
             func answer(_ id: String) -> String { #"{"jsonrpc":"2.0","id":\#(id),"result":{"active":false}}"# }
-            let answers = ["\(number)", "\"\(long)-\(number)\"", "\"\(number)b\""].map(answer)
+            let answers = ["\(number)", "\"\(long)-\(number)\"", "\"\(number)b\"", "\(long)\(number)"].map(answer)
             for expected in answers { #expect(connection.line() == expected) }
             #expect(connection.line() == #"{"jsonrpc":"2.0","id":1,"result":{}}"#)
             #expect(connection.line() == answers[0])

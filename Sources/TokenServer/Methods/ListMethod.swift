@@ -86,7 +86,7 @@ extension ListQuery.Position {
     init?(cursor: UnsafeRawBufferPointer) {
         guard let space = cursor.firstIndex(of: UInt8(ascii: " ")),
             let project = ProjectCode(bytes: UnsafeRawBufferPointer(rebasing: cursor[(space + 1)...])),
-            let application = ApplicationName(stored: UnsafeRawBufferPointer(rebasing: cursor[..<space]))
+            let application = ApplicationName(bytes: UnsafeRawBufferPointer(rebasing: cursor[..<space]))
         else { return nil }
         self.init(application: application, project: project)
     }

@@ -158,7 +158,7 @@ extension ApplicationName {
     /// A name that was accepted before.
     init?(recorded text: String) {
         var text = text
-        guard let name = text.withUTF8({ ApplicationName(stored: UnsafeRawBufferPointer($0)) }) else { return nil }
+        guard let name = text.withUTF8({ ApplicationName(bytes: UnsafeRawBufferPointer($0)) }) else { return nil }
         self = name
     }
 }
