@@ -32,8 +32,11 @@ public struct Principal: Sendable, CustomStringConvertible {
     /// Whether a caller may own applications. 61184 to 65519 are systemd's dynamic users, whose numbers are recycled;
     /// above 65535 lie containers' and subordinate ranges, which are delegated. A name vouches for either.
     public static func mayOwn(uid: UInt32, hasName: Bool) -> Bool {
-        hasName || !((61_184...65_519).contains(uid) || uid > 65_535)
+        hasName || !(isRecycled(uid: uid) || uid > 65_535)
     }
+
+    /// Whether the number may be another user's a moment later.
+    public static func isRecycled(uid: UInt32) -> Bool { (61_184...65_519).contains(uid) }
 
     /// The name.
     public var description: String { text }

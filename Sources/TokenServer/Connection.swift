@@ -100,11 +100,11 @@ final class Connection {
         let id: [UInt8]?
     }
 
-    init(id: UInt64, descriptor: CInt, credentials: PeerCredentials) {
+    init(id: UInt64, descriptor: CInt, credentials: PeerCredentials, account: UInt32) {
         self.id = id
         self.descriptor = descriptor
         self.credentials = credentials
-        account = credentials.account
+        self.account = account
         process = PeerProcess(pid: credentials.pid)
     }
 

@@ -65,9 +65,11 @@ extension EventLoop {
     private func name(_ connection: Connection, _ identity: Identity) {
         let uid = connection.credentials.uid
         // A name vouches for it.
-        if identity.userName != nil, connection.account != uid,
-            services.accounting.moveConnection(from: connection.account, to: uid)
-        {
+        if identity.userName != nil, connection.account != uid {
+            let isPrivileged = connection.credentials.isMember(of: identity.administrators)
+            guard
+                services.accounting.moveConnection(from: connection.account, to: uid, isPrivileged: isPrivileged)
+            else { return refuse(connection) }
             leaveTurn(connection)
             connection.account = uid
             enterTurn(connection)
@@ -76,6 +78,19 @@ extension EventLoop {
             connection.credentials.caller(
                 identity, process: connection.process, account: connection.account,
                 ownUID: services.settings.ownUID))
+    }
+
+    /// Its user has too many: as where a connection is accepted, one line with id null, then the close.
+    private func refuse(_ connection: Connection) {
+        if services.refusals.note("too_many_connections", connection.asker) {
+            services.logger.report(
+                .notice, .tooManyConnections, "a connection over the limit was refused",
+                ["uid": "\(connection.credentials.uid)"])
+        }
+        connection.naming = .failed
+        connection.deadline = nil
+        failure(connection, Self.nullID, MethodFailure.tooManyConnections)
+        connection.isClosing = true
     }
 
     func identified(_ connection: Connection, _ identity: Identity?) {

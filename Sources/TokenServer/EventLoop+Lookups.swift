@@ -85,10 +85,17 @@ extension EventLoop {
             }
             guard inactive != 0 else { return }
             for place in digests.indices where inactive & 1 << UInt64(place) != 0 {
-                guard let caller = askers[place].connection.takeUnretainedValue().caller else { continue }
-                services.ledger.noteInactive(digests[place], by: caller)
+                services.ledger.noteInactive(digests[place], by: presenter(askers[place].connection.takeUnretainedValue()))
             }
         }
+    }
+
+    /// Who presents a token, for the record of an ended one: by its uid alone where NSS cannot say more.
+    private func presenter(_ connection: Connection) -> Caller {
+        connection.caller
+            ?? connection.credentials.caller(
+                Identity(userName: nil, administrators: nil, verifiers: nil), process: connection.process,
+                account: connection.account, ownUID: services.settings.ownUID)
     }
 
     private func answer(_ connection: Connection, _ id: UnsafeRawBufferPointer, _ token: ActiveToken?) {

@@ -66,7 +66,7 @@ extension EventLoop {
         return bytes.count
     }
 
-    private static let nullID = Array("null".utf8)
+    static let nullID = Array("null".utf8)
 
     /// Time in which the daemon does not read is not the caller's.
     private func block(_ connection: Connection, _ offset: Int) -> Int {

@@ -168,8 +168,8 @@ final class EventLoop: @unchecked Sendable {
 
     private func receive(_ message: LoopMessage) {
         switch message {
-        case .adopt(let descriptor, let credentials, let id):
-            adopt(Connection(id: id, descriptor: descriptor, credentials: credentials))
+        case .adopt(let descriptor, let credentials, let account, let id):
+            adopt(Connection(id: id, descriptor: descriptor, credentials: credentials, account: account))
         case .described(let id, let process):
             if let connection = connections[id] { described(connection, process) }
         case .identified(let id, let identity):

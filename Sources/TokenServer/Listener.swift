@@ -13,7 +13,7 @@ final class Listener {
     private let ownUID: uid_t
     private let logger: Logger
     private let refusals: RefusalLog
-    private let assign: (CInt, PeerCredentials) -> Void
+    private let assign: (CInt, PeerCredentials, UInt32) -> Void
     /// Given up for a moment when descriptors run out, so that a connection can be accepted and refused rather than
     /// left to wake the loop for ever.
     private var spare: CInt
@@ -26,7 +26,7 @@ final class Listener {
 
     init(
         descriptor: CInt, services: EventLoop.Services,
-        assign: @escaping (CInt, PeerCredentials) -> Void
+        assign: @escaping (_ descriptor: CInt, PeerCredentials, _ account: UInt32) -> Void
     ) {
         self.descriptor = descriptor
         accounting = services.accounting
@@ -74,10 +74,13 @@ final class Listener {
         }
         let isPrivileged =
             credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
-        guard accounting.admitConnection(uid: credentials.account, isPrivileged: isPrivileged) else {
+        // Whose name is remembered does not need the room of those who have none.
+        let isNamed = names.known(credentials.uid, now: MonotonicClock.milliseconds)?.userName != nil
+        let account = isNamed ? credentials.uid : credentials.account
+        guard accounting.admitConnection(uid: account, isPrivileged: isPrivileged) else {
             return refuse(connection, credentials)
         }
-        assign(connection, credentials)
+        assign(connection, credentials, account)
     }
 
     /// Over a limit: one line with id null, then the close (the contract).

@@ -7,7 +7,7 @@ import TokenRPC
 /// What other threads have for an event loop.
 enum LoopMessage: Sendable {
     /// A connection that was accepted, charged and is now this loop's.
-    case adopt(descriptor: CInt, credentials: PeerCredentials, id: UInt64)
+    case adopt(descriptor: CInt, credentials: PeerCredentials, account: UInt32, id: UInt64)
     /// What the system says of the process that connected.
     case described(connection: UInt64, PeerProcess)
     /// What NSS said of a connection's peer; nil where it could not say.

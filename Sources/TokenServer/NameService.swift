@@ -134,7 +134,9 @@ final class NameService: Sendable {
             let until = MonotonicClock.milliseconds + Bounds.nameLifetimeMilliseconds
             memory.withLock { memory in
                 if memory.users.count >= Bounds.rememberedNames { memory.users.removeAll(keepingCapacity: true) }
-                memory.users[uid] = Remembered(value: identity.userName, until: until)
+                if !Principal.isRecycled(uid: uid) {
+                    memory.users[uid] = Remembered(value: identity.userName, until: until)
+                }
                 memory.groups = Remembered(value: (identity.administrators, identity.verifiers), until: until)
             }
             return identity

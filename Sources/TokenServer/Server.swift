@@ -83,10 +83,10 @@ public final class Server: Sendable {
         var accepted: UInt64 = 0
         for socket in sockets {
             let listener = Listener(descriptor: socket.descriptor, services: services) {
-                [inboxes] descriptor, credentials in
+                [inboxes] descriptor, credentials, account in
                 accepted += 1
                 inboxes[Int(accepted % UInt64(inboxes.count))].put(
-                    .adopt(descriptor: descriptor, credentials: credentials, id: accepted))
+                    .adopt(descriptor: descriptor, credentials: credentials, account: account, id: accepted))
             }
             try loops[0].add(listener)
         }

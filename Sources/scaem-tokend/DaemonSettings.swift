@@ -8,6 +8,8 @@ import TokenStore
 struct DaemonSettings {
     let configuration: Configuration
     let configurationFile: String
+    /// Whether that is there; without it the defaults hold.
+    let hasFile: Bool
     let paths: Paths
 
     /// Reads and checks everything; nothing is touched.
@@ -15,7 +17,9 @@ struct DaemonSettings {
     init(_ options: CommonOptions, configurationFile named: String? = nil) throws(ConfigurationError) {
         let named = named ?? options.config
         configurationFile = named ?? Configuration.standardFile
-        configuration = try Configuration.load(named: named)
+        let found = try Configuration.load(named: named)
+        configuration = found ?? Configuration()
+        hasFile = found != nil
         paths = try Paths(
             options: Paths.Options(socket: options.socket, stateDirectory: options.stateDirectory),
             configuration: configuration, environment: ProcessInfo.processInfo.environment, uid: geteuid())
@@ -71,7 +75,7 @@ struct DaemonSettings {
 extension CommonOptions {
     /// Where the database is, for commands that need neither the daemon nor its socket.
     func databaseDirectory() throws(ConfigurationError) -> String {
-        let configuration = try Configuration.load(named: config)
+        let configuration = try Configuration.load(named: config) ?? Configuration()
         return try Paths.stateDirectory(
             options: Paths.Options(socket: socket, stateDirectory: stateDirectory), configuration: configuration,
             environment: ProcessInfo.processInfo.environment, uid: geteuid())

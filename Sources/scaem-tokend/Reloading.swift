@@ -13,8 +13,8 @@ final class Reloading: Sendable {
     private let ledger: SQLiteLedger
     private let supervisor: Supervisor?
     private let logger: Logger
-    /// SIGHUP and the method come on different threads: the file that was read last is in force.
-    private let turn = Mutex<Void>(())
+    /// SIGHUP and the method come on different threads: the file that was read last is in force. Whether there was one.
+    private let hasFile: Mutex<Bool>
 
     init(
         options: CommonOptions, running: DaemonSettings, server: Server, ledger: SQLiteLedger,
@@ -26,14 +26,15 @@ final class Reloading: Sendable {
         self.ledger = ledger
         self.supervisor = supervisor
         self.logger = logger
+        hasFile = Mutex(running.hasFile)
     }
 
     /// - Returns: what is wrong; the old configuration stays in force then.
-    func reload() -> [String] { turn.withLock { _ in reloadInTurn() } }
+    func reload() -> [String] { hasFile.withLock { reloadInTurn(&$0) } }
 
-    private func reloadInTurn() -> [String] {
+    private func reloadInTurn(_ hasFile: inout Bool) -> [String] {
         ServiceManager.notifyReloading()
-        let problems = take()
+        let problems = take(&hasFile)
         for problem in problems {
             logger.report(.error, .configurationKept, "the configuration stays as it was", ["reason": "\(problem)"])
         }
@@ -43,9 +44,16 @@ final class Reloading: Sendable {
         return problems
     }
 
-    private func take() -> [String] {
+    private func take(_ hasFile: inout Bool) -> [String] {
         do throws(ConfigurationError) {
             let settings = try DaemonSettings(options)
+            // Whoever moved it away for a moment does not want every limit and credential gone.
+            if hasFile, !settings.hasFile {
+                throw ConfigurationError(
+                    file: settings.configurationFile, "is gone: put it back, or restart the daemon to have the defaults")
+            }
+            hasFile = settings.hasFile
+            warnOfFewDescriptors(for: settings.configuration.limits.connections, logger)
             server.apply(settings.server)
             ledger.setTokensPerOwner(settings.configuration.tokens.perOwner)
             for key in settings.changedForNextStart(since: running) {

@@ -56,7 +56,8 @@ private final class Daemon: Sendable {
         self.logger = logger
         self.supervisor = supervisor
         settings = try DaemonSettings(options)
-        raiseDescriptorLimit(for: settings.configuration.limits.connections, logger)
+        raiseDescriptorLimit()
+        warnOfFewDescriptors(for: settings.configuration.limits.connections, logger)
         let clock = SystemClock()
         let server = try Server(
             settings: settings.server, clock: clock, directory: SystemUserDirectory(), logger: logger)
@@ -113,16 +114,21 @@ private final class Daemon: Sendable {
     }
 }
 
+/// For the most connections that may be configured, as far as it may be raised: a reload may ask for more than the start.
+private func raiseDescriptorLimit() {
+    let most = rlim_t(Configuration.Limits.connectionsMax + Server.descriptorsBesideConnections)
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < most else { return }
+    limit.rlim_cur = min(most, limit.rlim_max)
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+}
+
 /// A descriptor a connection, and what the server and the database need beside them.
-private func raiseDescriptorLimit(for connections: Int, _ logger: Logger) {
+func warnOfFewDescriptors(for connections: Int, _ logger: Logger) {
     let needed = rlim_t(connections + Server.descriptorsBesideConnections)
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < needed else { return }
-    limit.rlim_cur = min(needed, limit.rlim_max)
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    if limit.rlim_cur < needed {
-        logger.report(
-            .warning, .fewDescriptors, "fewer file descriptors than limits.connections needs: raise LimitNOFILE=",
-            ["needed": "\(needed)", "allowed": "\(limit.rlim_cur)"])
-    }
+    logger.report(
+        .warning, .fewDescriptors, "fewer file descriptors than limits.connections needs: raise LimitNOFILE=",
+        ["needed": "\(needed)", "allowed": "\(limit.rlim_cur)"])
 }

@@ -50,17 +50,27 @@ struct ConfigurationFileTests {
     @Test("the standard file may be absent, a named one may not")
     func absent() throws {
         let file = "\(folder.path)/c.toml"
-        #expect(try Configuration.load(named: nil, standard: file) == Configuration())
+        #expect(try Configuration.load(named: nil, standard: file) == nil)
         #expect(failure(file) == ["\(file): does not exist"])
+    }
+
+    /// Somebody meant a file, and the defaults would drop every limit and credential of it.
+    @Test("a link to nothing is not an absent file")
+    func linkToNothing() throws {
+        let link = "\(folder.path)/c.toml"
+        #expect(symlink("gone", link) == 0)
+        let problem = "\(link): is a symbolic link to what is not there: No such file or directory"
+        #expect(failure(nil, standard: link) == [problem])
+        #expect(failure(link) == [problem])
     }
 
     @Test("a file is read, also through a link, and a problem names it")
     func good() throws {
         let file = try folder.write(Array("[audit]\nkeep_days = 7\n".utf8), mode: 0o600)
-        #expect(try Configuration.load(named: file).audit.keepDays == 7)
-        #expect(try Configuration.load(named: nil, standard: file).audit.keepDays == 7)
+        #expect(try Configuration.load(named: file)?.audit.keepDays == 7)
+        #expect(try Configuration.load(named: nil, standard: file)?.audit.keepDays == 7)
         #expect(symlink("c.toml", "\(folder.path)/link") == 0)
-        #expect(try Configuration.load(named: "\(folder.path)/link").audit.keepDays == 7)
+        #expect(try Configuration.load(named: "\(folder.path)/link")?.audit.keepDays == 7)
     }
 
     @Test("others must not be able to write it", arguments: [mode_t(0o664), 0o646, 0o622])

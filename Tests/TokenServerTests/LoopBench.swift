@@ -12,8 +12,7 @@ struct LoopBench {
     let ledger = ScriptedLedger()
     private let feed = EventFeed(loops: 1, lastSequence: 0)
 
-    init() throws {
-        let settings = ServerSettings()
+    init(settings: ServerSettings = ServerSettings()) throws {
         loop = try EventLoop(
             index: 0, inbox: LoopInbox(),
             services: EventLoop.Services(
@@ -29,11 +28,14 @@ struct LoopBench {
         var ends: [CInt] = [0, 0]
         try #require(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0, &ends) == 0)
         let id = UInt64(loop.connections.count + 1)
-        #expect(loop.services.accounting.admitConnection(uid: uid, isPrivileged: true))
         let credentials = PeerCredentials(pid: getpid(), uid: uid, gid: uid, groups: [])
-        loop.inbox.put(.adopt(descriptor: ends[0], credentials: credentials, id: id))
-        turn { loop.connections[id]?.caller != nil }
-        return (try #require(loop.connections[id]), TestConnection(descriptor: ends[1]))
+        let account = credentials.account
+        #expect(loop.services.accounting.admitConnection(uid: account, isPrivileged: true))
+        loop.inbox.put(.adopt(descriptor: ends[0], credentials: credentials, account: account, id: id))
+        turn { loop.connections[id] != nil }
+        let connection = try #require(loop.connections[id])
+        turn { connection.caller != nil || connection.isClosed }
+        return (connection, TestConnection(descriptor: ends[1]))
     }
 
     /// A connection that watches from now on.

@@ -14,6 +14,9 @@ public struct CredentialGrant: Equatable, Sendable {
     /// How long the token that was handed out before stays good.
     public let graceSeconds: Int64
 
+    /// Bytes of both that systemd's address holds: it is `\0<16 digits>/unit/<unit>/<credential>`, in at most 107.
+    public static let maxNameBytes = 107 - "0123456789abcdef/unit//".utf8.count - 1
+
     /// Takes an entry of the configuration.
     public init(
         unit: String, credential: String, application: ApplicationName, project: ProjectCode, graceSeconds: Int64

@@ -13,7 +13,7 @@ struct CheckConfig: ParsableCommand {
     func run() throws {
         do {
             let settings = try DaemonSettings(options, configurationFile: file ?? options.config)
-            print("\(settings.configurationFile): OK")
+            print("\(settings.configurationFile): \(settings.hasFile ? "OK" : "not there; the defaults hold")")
         } catch {
             throw ExitCode.report(error)
         }

@@ -27,6 +27,8 @@ struct Configuration: Sendable, Equatable {
     }
 
     struct Limits: Sendable, Equatable {
+        /// What may be configured.
+        static let connectionsMax = 65_536
         var connections = 4_096
         var connectionsPerUser = 1_024
         var writerQueue = 4_096

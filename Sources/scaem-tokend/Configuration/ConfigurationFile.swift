@@ -13,8 +13,10 @@ enum ConfigurationFile {
         // O_NONBLOCK: a FIFO in its place must not hang the start.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
         guard descriptor >= 0 else {
-            if errno == ENOENT { return nil }
-            throw failure(path, "cannot be opened", errno)
+            let error = errno
+            var status = stat()
+            if error == ENOENT, lstat(path, &status) != 0 { return nil }
+            throw failure(path, error == ENOENT ? "is a symbolic link to what is not there" : "cannot be opened", error)
         }
         defer { close(descriptor) }
         try check(descriptor, path, uid: uid)

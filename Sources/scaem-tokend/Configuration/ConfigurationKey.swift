@@ -84,7 +84,7 @@ struct ConfigurationKey: Sendable {
             second and leaves the other processors to the services on the host.
             """),
         ConfigurationKey(
-            "server", "drain_seconds", .number(1...60, \.server.drainSeconds),
+            "server", "drain_seconds", .number(1...60, \.server.drainSeconds), atStart: true,
             """
             How long a stop waits for requests that were read to be answered and for callers to take their answers. \
             The unit's TimeoutStopSec= must be longer.
@@ -117,7 +117,7 @@ struct ConfigurationKey: Sendable {
 
     private static let limits = [
         ConfigurationKey(
-            "limits", "connections", .number(32...65_536, \.limits.connections),
+            "limits", "connections", .number(32...Configuration.Limits.connectionsMax, \.limits.connections),
             """
             Connections at once, 16 of them kept for root and administrators. Each takes a descriptor: the unit's \
             LimitNOFILE= must be higher.

@@ -8,13 +8,14 @@ extension Configuration {
     ///   - named: the file of `--config`; it must exist. Nil: the standard file, which may be absent.
     ///   - standard: where the standard file is.
     ///   - uid: the user that runs the daemon; the file must belong to it or to root.
+    /// - Returns: nil where the standard file is absent: the defaults hold.
     /// - Throws: all that is wrong with the file, not only what comes first.
     static func load(
         named: String?, standard: String = standardFile, uid: UInt32 = geteuid()
-    ) throws(ConfigurationError) -> Configuration {
+    ) throws(ConfigurationError) -> Configuration? {
         let path = named ?? standard
         guard let bytes = try ConfigurationFile.read(path, uid: uid) else {
-            if named == nil { return Configuration() }
+            if named == nil { return nil }
             throw ConfigurationError(file: path, "does not exist")
         }
         return try parse(bytes, file: path)

@@ -1,0 +1,25 @@
+import TokenModel
+import Testing
+
+@testable import TokenServer
+
+/// To whom a connection is charged whose uid alone vouches for nobody.
+struct AccountTests {
+    private func bench(perUser: Int) throws -> LoopBench {
+        var settings = ServerSettings()
+        settings.connectionsPerUser = perUser
+        return try LoopBench(settings: settings)
+    }
+
+    /// With the room of those who have no name as well, one named user would keep all others of such numbers out.
+    @Test func whoHasANameHasOnlyItsOwnRoom() throws {
+        let bench = try bench(perUser: 2)
+        let mine = try (0..<2).map { _ in try bench.connect(uid: 1_200_001) }
+        #expect(mine.allSatisfy { !$0.0.isClosed && $0.0.account == 1_200_001 })
+        let (third, caller) = try bench.connect(uid: 1_200_001)
+        #expect(third.isClosed)
+        #expect(caller.arrived().contains(#""id":null,"error":{"code":-32006"#))
+        let (other, _) = try bench.connect(uid: 1_200_002)
+        #expect(!other.isClosed && other.account == 1_200_002)
+    }
+}
