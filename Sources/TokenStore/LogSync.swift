@@ -21,7 +21,7 @@ final class LogSync: @unchecked Sendable {
 
     /// Starts one; the one before was finished.
     func start(_ sync: LeftSync) {
-        thread.start { [self] in ended = pulse.inDisk(clock) { sync.run() } }
+        thread.start { [self] in ended = pulse.inSync(clock) { sync.run() } }
     }
 
     /// Waits for the end of the one that was started.

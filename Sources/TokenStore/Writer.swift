@@ -122,7 +122,7 @@ final class Writer: @unchecked Sendable {
             let statements = try database.writing()
             do {
                 try decide(mutations, into: &work)
-                try writeDecided(into: &work, statements)
+                try queue.pulse.inDisk(clock) { try writeDecided(into: &work, statements) }
                 queue.giveBack(mutations.dropFirst(work.mutations.count - before))
                 open = work
             } catch {

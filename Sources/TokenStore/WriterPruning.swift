@@ -156,13 +156,15 @@ extension Writer {
         } catch {
             return .notCommitted(.any(error))
         }
-        do {
-            try statements.begin()
-            try body()
-        } catch {
-            return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
+        return queue.pulse.inDisk(clock) {
+            do {
+                try statements.begin()
+                try body()
+            } catch {
+                return statements.rollback() ? .notCommitted(.any(error)) : .unknown(.any(error))
+            }
+            return statements.commit()
         }
-        return queue.pulse.inDisk(clock) { statements.commit() }
     }
 
     func finish(_ result: CommitResult) -> Bool {

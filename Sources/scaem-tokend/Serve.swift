@@ -27,7 +27,11 @@ struct Serve: ParsableCommand {
         // What was logged last is to be read, but a journal that stands still keeps nobody from the end.
         defer { journal?.flush() }
         lockMemory(logger)
-        let supervisor = Supervisor(logger: logger)
+        let stored = passed.stored
+        let supervisor = Supervisor(logger: logger) {
+            StoredConnections.refuse(stored, logger: logger)
+            journal?.flush()
+        }
         do {
             let daemon = try Daemon(options, passed: passed, supervisor: supervisor, logger: logger)
             daemon.run(until: signals)

@@ -22,5 +22,11 @@ struct Signals: ~Copyable {
         return CInt(info.ssi_signo)
     }
 
+    /// Whether a stop has been asked for and nobody has taken it yet. Any thread.
+    static var isStopPending: Bool {
+        var pending = sigset_t()
+        return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1)
+    }
+
     deinit { close(descriptor) }
 }

@@ -50,6 +50,11 @@ struct Sockets: Sendable {
                 .map { ListeningSocket(passed: $0.descriptor) }
             credentials = passed.listening.filter { $0.name == Self.credentialName }
                 .map { ListeningSocket(passed: $0.descriptor) }
+            if credentials.isEmpty, !settings.configuration.credentials.isEmpty {
+                logger.report(
+                    .warning, .noCredentialSocket,
+                    "no socket with FileDescriptorName=credential was passed: the configured units get no credentials")
+            }
             return
         }
         callers = [try Self.openCallers(settings, logger)]

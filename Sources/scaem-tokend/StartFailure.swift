@@ -22,6 +22,8 @@ struct StartFailure {
             (messageID, message, status) = (.configurationWrong, "the configuration is wrong", .configuration)
         case let error as StoreError where Self.needsPerson.contains(error.code):
             (messageID, message, status) = (.databaseUnusable, "the database cannot be used", .configuration)
+        case is ServiceManager.ForeignDescriptor:
+            (messageID, message, status) = (.cannotStart, "the daemon cannot start", .configuration)
         case is LedgerReadError:
             (messageID, message, status) = (.databaseUnusable, "the database cannot be used", .configuration)
         default:

@@ -35,10 +35,14 @@ final class Supervisor: @unchecked Sendable {
     /// No watchdog asks for more: the status is to be of use.
     private static let slowestLookMilliseconds = 5_000
 
+    private let endStart: @Sendable () -> Void
+
     /// Starts it, or gives nil where no service manager listens.
-    init?(logger: Logger) {
+    /// - Parameter endStart: is called, on its thread, where a start is stopped before it is over; the process ends behind it.
+    init?(logger: Logger, endStart: @escaping @Sendable () -> Void) {
         guard ServiceManager.isListening else { return nil }
         self.logger = logger
+        self.endStart = endStart
         let watchdog = ServiceManager.watchdogMicroseconds
         hasWatchdog = watchdog != nil
         lookMilliseconds = max(50, min(Self.slowestLookMilliseconds, Int((watchdog ?? .max) / 4_000)))
@@ -91,6 +95,8 @@ final class Supervisor: @unchecked Sendable {
             switch phase {
             case .over: break
             case .starting:
+                // The main thread, which would hear of it, is in the disk; nothing was answered yet.
+                if Signals.isStopPending { stopStarting() }
                 askForTime(since: begun, "Opening the database")
             case .serving(let server, let ledger):
                 isServing = true
@@ -113,6 +119,17 @@ final class Supervisor: @unchecked Sendable {
                 }
             }
             wait()
+        }
+    }
+
+    private func stopStarting() {
+        monitor.locked {
+            guard case .starting = phase else { return }
+            logger.report(.notice, .stopping, "stopping before the database is open")
+            ServiceManager.notify("STOPPING=1\nSTATUS=Stopped before the database was open.")
+            endStart()
+            // Not exit(3): the main thread is where it is.
+            _exit(0)
         }
     }
 

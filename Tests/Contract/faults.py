@@ -18,7 +18,8 @@ DISK_SHIM = "disk_shim.c"
 # The layout of struct panel in panel.h: 64-bit numbers.
 FIELDS = ["frozen", "wall_nanoseconds", "boot_nanoseconds", "lookup_errno", "write_errno", "sync_errno", "faults_hit",
           "lookup_gate", "lookup_waiting", "sync_delay_milliseconds", "steps", "fault_step", "fault_errno",
-          "fault_lasts", "sync_gate", "sync_waiting", "sync_passes", "database_gate", "database_waiting"]  # fmt: skip
+          "fault_lasts", "sync_gate", "sync_waiting", "sync_passes", "database_gate", "database_waiting",
+          "read_gate", "read_waiting"]  # fmt: skip
 
 
 @functools.cache
@@ -57,7 +58,7 @@ class Panel:
 
     @contextlib.contextmanager
     def held(self, what):
-        """What comes to this gate (`lookup`, `sync`, `database`) waits there for as long as the block runs."""
+        """What comes to this gate (`lookup`, `sync`, `database`, `read`) waits there for as long as the block runs."""
         self.set(**{f"{what}_gate": 1})
         try:
             yield

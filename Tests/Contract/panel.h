@@ -30,6 +30,8 @@ struct panel {
     int64_t sync_passes;                // how many go through the shut gate before one waits
     volatile int64_t database_gate;     // not 0: syncs of the watched folder's tokens.db itself wait until it is
     int64_t database_waiting;           // how many wait there
+    volatile int64_t read_gate;         // not 0: the writer's reads of the watched folder's tokens.db wait until it is
+    int64_t read_waiting;               // how many wait there
 };
 
 static struct panel *panel(void) {

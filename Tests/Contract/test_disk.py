@@ -17,7 +17,7 @@ from credentials import ServiceManager
 from daemon import eventually, public_folder
 from faults import CLOCK_SHIM, DISK_SHIM, Clock, Panel
 from script import exit_code_of_start
-from wire import assert_error, check_error, request
+from wire import assert_error, check_error, parse, request
 
 ENOSPC, EROFS, EIO = 28, 30, 5
 
@@ -167,6 +167,29 @@ def test_a_disk_that_is_slow_in_the_upkeep_is_no_stuck_writer(make_daemon, tmp_p
         assert other.active(upkeep.token)
     is_fed()
     eventually(lambda: before is None or seen() > before, 30, "what was waited for")
+    daemon.stop()
+    manager.close()
+
+
+def test_a_disk_that_is_slow_to_read_is_no_stuck_writer(make_daemon, tmp_path):
+    """A change needs a page that is not in memory."""
+    folder = public_folder()
+    panel, manager = Panel(DISK_SHIM, watched=folder / "state"), ServiceManager(tmp_path)
+    environment = {**panel.environment, **manager.environment, "WATCHDOG_USEC": "400000"}
+    daemon = make_daemon(state=folder / "state", environment=environment).start()
+    with daemon.connect() as root:
+        token = root.call("register", project_code="p")["registration_token"]
+    daemon.stop()
+    daemon.start()
+    with daemon.connect() as root, daemon.connect() as other:
+        with panel.held("read"):
+            root.send(request("rotate", {"project_code": "p"}, 1) + b"\n")
+            panel.await_waiting("read")
+            # As many looks as a watchdog's time has, twice.
+            manager.wait_for("WATCHDOG=1", manager.states.count("WATCHDOG=1") + 8)
+            assert other.active(token) and not root.has_more()
+        assert "registration_token" in parse(root.read_line())["result"]
+    assert "does not answer" not in daemon.output()
     daemon.stop()
     manager.close()
 

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from credentials import ServiceManager
+from daemon import public_folder
+from faults import DISK_SHIM, Panel
 from wire import Connection, request
 
 # Stands in for the service manager: hands a descriptor over as number 3 and becomes the daemon.
@@ -65,6 +68,24 @@ def test_a_start_that_fails_is_never_ready(make_daemon, manager):
     except BlockingIOError:
         pass
     assert b"READY=1" not in states
+
+
+def test_a_stop_during_a_start_ends_it(make_daemon, tmp_path):
+    """Nothing was answered, so nothing is waited for: above all not the disk that makes the start long."""
+    folder = public_folder()
+    panel, manager = Panel(DISK_SHIM, watched=folder / "state"), ServiceManager(tmp_path)
+    environment = {**panel.environment, **manager.environment, "WATCHDOG_USEC": "400000"}
+    daemon = make_daemon(state=folder / "state", environment=environment)
+    with panel.held("sync"):
+        daemon.launch()
+        panel.await_waiting("sync")
+        daemon.terminate()
+        manager.wait_for("STOPPING=1")
+        assert daemon.wait() == 0
+    assert "READY=1" not in manager.states
+    daemon.start()
+    daemon.stop()
+    manager.close()
 
 
 @pytest.fixture

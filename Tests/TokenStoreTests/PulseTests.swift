@@ -23,6 +23,14 @@ import TokenModel
             #expect(pulse.state(clock).inDiskMilliseconds == 3_000)
             pulse.ask()
             #expect(!pulse.state(clock).hasAnswered)
+            // What ends first does not hide the other.
+            pulse.inSync(clock) { #expect(pulse.state(clock).inDiskMilliseconds == 3_000) }
+            #expect(pulse.state(clock).inDiskMilliseconds == 3_000)
+        }
+        pulse.inSync(clock) {
+            pulse.inDisk(clock) {}
+            clock.advance(seconds: 2)
+            #expect(pulse.state(clock).inDiskMilliseconds == 2_000)
         }
         #expect(pulse.state(clock).inDiskMilliseconds == nil)
         #expect(pulse.isAsked)

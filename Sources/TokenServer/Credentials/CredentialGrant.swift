@@ -14,8 +14,9 @@ public struct CredentialGrant: Equatable, Sendable {
     /// How long the token that was handed out before stays good.
     public let graceSeconds: Int64
 
-    /// Bytes of both that systemd's address holds: it is `\0<16 digits>/unit/<unit>/<credential>`, in at most 107.
-    public static let maxNameBytes = 107 - "0123456789abcdef/unit//".utf8.count - 1
+    /// Bytes of both together beyond which systemd's address never holds them: it is `\0<random>/unit/<unit>/<credential>` in at
+    /// most 108, and the random number has 16 digits mostly, and one at least.
+    public static let maxNameBytes = CredentialAddress.longestBytes - "0f/unit//".utf8.count
 
     /// Takes an entry of the configuration.
     public init(

@@ -45,9 +45,12 @@ public final class CredentialKeeper: @unchecked Sendable {
         stored[Int(descriptor)] = isStored ? 1 : 0
     }
 
-    /// The keeper's whole life. Nothing is closed, for the table is the daemon's too. SIGTERM is blocked, as it was in the
-    /// daemon: systemd sends it to all that is left of a service.
+    /// The keeper's whole life. Nothing is closed, for the table is the daemon's too. All signals are blocked: systemd sends
+    /// its SIGTERM, and the watchdog's SIGABRT, to all that is left of a service.
     private func keep(until daemon: CInt, _ listeners: [CInt]) -> Never {
+        var all = sigset_t()
+        sigfillset(&all)
+        sigprocmask(SIG_SETMASK, &all, nil)
         linux_name_thread("credentials")
         var death = pollfd(fd: daemon, events: Int16(POLLIN), revents: 0)
         while poll(&death, 1, -1) < 0 && errno == EINTR {}
