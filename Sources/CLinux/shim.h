@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/sockios.h>
+#include <linux/stat.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdint.h>
@@ -67,6 +68,15 @@ static inline void linux_name_thread(const char *name) { prctl(PR_SET_NAME, name
 
 /// Asks the processor to fetch the cache line at an address, which need not be readable. GCC manual, __builtin_prefetch.
 static inline void linux_prefetch(const void *address) { __builtin_prefetch(address); }
+
+/// Why rename(2) will not put another file in a name's place, as far as statx(2) knows: EBUSY, a mount point; EPERM, immutable or
+/// append-only; 0, nothing that it knows of.
+static inline int linux_what_keeps_a_file(const char *path) {
+    struct statx status;
+    if (syscall(SYS_statx, AT_FDCWD, path, 0x100 /* AT_SYMLINK_NOFOLLOW */, 0, &status) != 0) return 0;
+    if (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) return EBUSY;
+    return status.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND) ? EPERM : 0;
+}
 
 /// prctl(2), PR_SET_DUMPABLE.
 static inline int linux_set_dumpable(int dumpable) { return prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0); }

@@ -104,6 +104,11 @@ enum Harmless {
         return String(sentence.dropLast())
     }
 
+    /// C0, DEL and C1, of which U+009B alone begins a terminal's command.
+    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
+    }
+
     static func text(_ text: String) -> String {
         let bytes = Array(text.utf8)
         let prefix = Array("api_key|".utf8)
@@ -112,6 +117,6 @@ enum Harmless {
                 return "(a text that holds a token is not shown)"
             }
         }
-        return String(decoding: bytes.map { $0 < 0x20 || $0 == 0x7F ? UInt8(ascii: " ") : $0 }, as: UTF8.self)
+        return String(String.UnicodeScalarView(text.unicodeScalars.map { isControl($0) ? " " : $0 }))
     }
 }

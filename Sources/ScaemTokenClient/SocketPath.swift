@@ -30,8 +30,8 @@ public enum SocketPath {
     }
 
     private static func environmentValue(_ name: String) -> String? {
-        guard let value = getenv(name) else { return nil }
-        return String(validatingCString: value)
+        // What is not UTF-8 is repaired to a path that is not there: the error names it, and no other daemon is asked.
+        getenv(name).map { String(cString: $0) }
     }
 
     /// A path that may not be looked at is there for somebody: connecting to it gives the error that helps.

@@ -80,7 +80,7 @@ public final class TokenClient {
                 result = try exchange(deadline)
             } catch {
                 guard let pause = rule.pauseMilliseconds(after: error),
-                    MonotonicTime.milliseconds() + pause <= deadline
+                    pause <= deadline - MonotonicTime.milliseconds()
                 else { throw error }
                 MonotonicTime.sleep(milliseconds: pause)
                 continue

@@ -85,7 +85,8 @@ extension EventLoop {
             }
             guard inactive != 0 else { return }
             for place in digests.indices where inactive & 1 << UInt64(place) != 0 {
-                services.ledger.noteInactive(digests[place], by: presenter(askers[place].connection.takeUnretainedValue()))
+                services.ledger.noteInactive(
+                    digests[place], by: presenter(askers[place].connection.takeUnretainedValue()))
             }
         }
     }

@@ -36,7 +36,8 @@ final class WriterPulse: Sendable {
 
     /// Any thread.
     func state(_ clock: any Clock) -> WriterState {
-        let since = [inDiskSince.load(ordering: .acquiring), inSyncSince.load(ordering: .acquiring)].filter { $0 != 0 }.min()
+        let since = [inDiskSince.load(ordering: .acquiring), inSyncSince.load(ordering: .acquiring)].filter { $0 != 0 }
+            .min()
         return WriterState(
             hasAnswered: answered.load(ordering: .acquiring) == asked.load(ordering: .acquiring),
             inDiskMilliseconds: since.map { max(0, clock.bootMilliseconds() - $0) })

@@ -1,3 +1,4 @@
+import Glibc
 import ScaemTokenClient
 import TokenModel
 import TokenRPC
@@ -70,11 +71,16 @@ extension Session {
 
     /// The token to the file and the rest to standard output, or all of it there.
     private func deliver(_ credentials: Answer, _ file: TokenFile?) throws(Failure) {
-        guard let file else { return try print(credentials, without: nil) }
+        guard let file else {
+            do { return try print(credentials, without: nil) } catch {
+                throw Failure(error.exitCode, error.message + "; the token that was issued is lost, rotate again")
+            }
+        }
         guard let token = credentials.member("registration_token"), token.kind == .string,
             !token.reader.hasEscapes(token.node), token.bytes.count > 2
         else { throw Failure(.software, "the daemon's answer holds no token; rotate again") }
         try file.commit(token.reader.content(token.node))
+        signal(SIGPIPE, SIG_IGN)
         // The file is what was asked for, and cannot be taken back: a failure would say that it is as it was.
         do { try print(credentials, without: "registration_token") } catch { error.report() }
     }

@@ -24,7 +24,7 @@ struct Failure: Error {
     static func report(_ message: String) {
         var line = Array("scaem-token: ".utf8)
         // Names of files and what a daemon says could hold anything: it stays one line, and the terminal unharmed.
-        line += message.utf8.map { $0 < 0x20 || $0 == 0x7F ? UInt8(ascii: "?") : $0 }
+        line += TextRendering.harmless(message.utf8)
         line.append(UInt8(ascii: "\n"))
         // There is nobody left to tell where this fails.
         line.withUnsafeBytes { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }

@@ -9,12 +9,15 @@
 //   call                                   any method
 //
 // It must start in a millisecond and need no library but libc's: no Foundation, no argument parser's package.
+import CLinux
 import Glibc
 import TokenRPC
 
 @main
 enum ScaemToken {
     static func main() {
+        // No core, and no ptrace(2) of the same user's: what is read and asked for is a token.
+        _ = linux_set_dumpable(0)
         occupyStandardDescriptors()
         // A limit on file sizes is to be an error of write(2), not the end of the process with a file left behind.
         // SIGPIPE stays as it was inherited: who closes the pipe behind standard output wants no more.

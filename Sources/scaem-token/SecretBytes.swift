@@ -30,6 +30,10 @@ final class SecretBytes {
             if received > 0 {
                 count += received
                 if isLine, bytes[count - 1] == UInt8(ascii: "\n") { return 0 }
+            } else if errno == EAGAIN {
+                // Somebody made the terminal or pipe non-blocking: wait until it has something.
+                var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+                _ = poll(&waiting, 1, -1)
             } else if errno != EINTR {
                 return errno
             }

@@ -99,7 +99,22 @@ enum TextRendering {
 
     /// Text with `?` for control characters.
     static func text(_ bytes: some Sequence<UInt8>, to writer: ByteWriter) {
-        for byte in bytes { writer.append(byte < 0x20 || byte == 0x7F ? UInt8(ascii: "?") : byte) }
+        for byte in harmless(bytes) { writer.append(byte) }
+    }
+
+    /// UTF-8 with `?` for C0, DEL and C1 (U+0080 to U+009F: C2 and such a byte), which speak to a terminal.
+    static func harmless(_ bytes: some Sequence<UInt8>) -> [UInt8] {
+        var shown: [UInt8] = []
+        for byte in bytes {
+            if (0x80...0x9F).contains(byte), shown.last == 0xC2 {
+                shown.removeLast()
+            } else if byte >= 0x20, byte != 0x7F {
+                shown.append(byte)
+                continue
+            }
+            shown.append(UInt8(ascii: "?"))
+        }
+        return shown
     }
 
     static func pad(from count: Int, to width: Int, _ writer: ByteWriter) {

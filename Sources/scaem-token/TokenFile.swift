@@ -107,7 +107,10 @@ extension TokenFile {
                 readlink(path, room.bindMemory(to: CChar.self).baseAddress!, room.count)  // PATH_MAX is not 0
             }
             guard count > 0 else { throw Failure(.cannotWrite, "\(name) cannot be followed", errno: errno) }
-            let link = String(decoding: room.prefix(count), as: UTF8.self)
+            // Repaired in silence it would be another file's.
+            guard let link = String(validating: room.prefix(count), as: UTF8.self) else {
+                throw Failure(.cannotWrite, "\(name) is a symbolic link whose target is not UTF-8")
+            }
             path = link.utf8.first == UInt8(ascii: "/") ? link : folder(of: path) + "/" + link
         }
         throw Failure(.cannotWrite, "\(name) cannot be followed", errno: ELOOP)
@@ -128,15 +131,34 @@ extension TokenFile {
         guard !target.isEmpty else { throw Failure(.usage, "--output needs the name of a file") }
         var status = stat()
         if lstat(target, &status) != 0 {
+            guard errno == ENOENT else { throw Failure(.cannotWrite, "\(name) cannot be written", errno: errno) }
             guard target.utf8.last != UInt8(ascii: "/") else {
                 throw Failure(.cannotWrite, "\(name) names a folder, where a file is needed")
             }
             return
         }
         switch status.st_mode & S_IFMT {
-        case S_IFREG: return
+        case S_IFREG: try refuseWhatStays(target, owner: status.st_uid, name)
         case S_IFDIR: throw Failure(.cannotWrite, "\(name) is a folder, where a file is needed")
         default: throw Failure(.cannotWrite, "\(name) is not a regular file and cannot be replaced by one")
+        }
+    }
+
+    /// What rename(2) would refuse once the token has been issued: another's file in a folder whose sticky bit is set, a mount
+    /// point, and what chattr(1) has made immutable or append-only.
+    private static func refuseWhatStays(_ target: String, owner: uid_t, _ name: String) throws(Failure) {
+        var status = stat()
+        let user = geteuid()
+        if user != 0, user != owner, stat(folder(of: target), &status) == 0, status.st_mode & S_ISVTX != 0,
+            user != status.st_uid
+        {
+            throw Failure(
+                .cannotWrite, "\(name) is another user's file in a folder where only its owner may replace it")
+        }
+        switch linux_what_keeps_a_file(target) {
+        case EBUSY: throw Failure(.cannotWrite, "\(name) is a mount point, which no file can replace")
+        case EPERM: throw Failure(.cannotWrite, "\(name) is immutable or append-only (lsattr(1))")
+        default: return
         }
     }
 

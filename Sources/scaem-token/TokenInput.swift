@@ -68,11 +68,13 @@ enum HiddenPrompt {
         guard tcgetattr(STDIN_FILENO, &settings) == 0 else { return errno }
         let shown = settings
         settings.c_lflag &= ~tcflag_t(ECHO)
+        // Who stops the process would come back to a terminal that its shell has made show everything again.
+        withUnsafeMutableBytes(of: &settings.c_cc) { $0[Int(VSUSP)] = 0 }  // _POSIX_VDISABLE
         // A signal in between must not leave the terminal mute.
         SignalCleanup.terminal = shown
         SignalCleanup.install()
         // Before the prompt, for what is typed behind it is to be kept (TCSAFLUSH drops what came before) and not shown.
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &settings)
+        guard tcsetattr(STDIN_FILENO, TCSAFLUSH, &settings) == 0 else { return errno }
         write(STDERR_FILENO, prompt.utf8Start, prompt.utf8CodeUnitCount)
         let error = secret.read(from: STDIN_FILENO, isLine: true)
         settings = shown

@@ -50,7 +50,8 @@ final class Reloading: Sendable {
             // Whoever moved it away for a moment does not want every limit and credential gone.
             if hasFile, !settings.hasFile {
                 throw ConfigurationError(
-                    file: settings.configurationFile, "is gone: put it back, or restart the daemon to have the defaults")
+                    file: settings.configurationFile, "is gone: put it back, or restart the daemon to have the defaults"
+                )
             }
             hasFile = settings.hasFile
             warnOfFewDescriptors(for: settings.configuration.limits.connections, logger)

@@ -13,12 +13,14 @@ import socket
 import stat
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import zlib
 
 import pytest
 
+from daemon import eventually
 from fake_daemon import FakeDaemon, drop, error, lines, raw, result, silence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -175,6 +177,61 @@ def test_a_full_device_is_73(binary):
     with FakeDaemon(result({})) as daemon, open("/dev/full", "wb") as full:
         done = subprocess.run([binary, "--socket", daemon.path, "ping"], stdout=full, stderr=subprocess.PIPE)
         assert done.returncode == 73 and b"standard output" in done.stderr
+
+
+def test_a_token_that_nobody_got_is_said_to_be_lost(binary):
+    with FakeDaemon(result(CREDENTIALS)) as daemon, open("/dev/full", "wb") as full:
+        done = subprocess.run([binary, "--socket", daemon.path, "rotate", "P"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 73 and b"is lost, rotate again" in done.stderr and b"api_key" not in done.stderr
+
+
+def test_a_pipe_that_nobody_reads_does_not_take_back_a_file(binary, folder):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with FakeDaemon(result(CREDENTIALS)) as daemon:
+        done = subprocess.run(
+            [binary, "--socket", daemon.path, "rotate", "P", "--output", folder / "t"],
+            stdout=writer, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL),
+        )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 0 and (folder / "t").read_text() == TOKEN
+
+
+def test_no_core_of_a_client_holds_a_token(binary):
+    with FakeDaemon(silence()) as daemon:
+        command = [binary, "--socket", daemon.path, "introspect"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=as_nobody) as client:
+            client.stdin.write(TOKEN.encode())
+            client.stdin.close()
+            daemon.wait_for_requests(1)
+            # proc(5): of a process that is not dumpable root owns what tells of it.
+            assert os.stat(f"/proc/{client.pid}/environ").st_uid == 0
+            client.terminate()
+
+
+def test_a_pause_without_end_is_no_crash(run, folder):
+    far = error(-32006, reason="busy", retry_after_ms=2**63 - 1)
+    with FakeDaemon(far) as daemon:
+        assert run("rotate", "P", "--output", folder / "t", daemon=daemon).returncode == 75
+    assert os.listdir(folder) == []
+
+
+def test_a_socket_s_path_that_is_not_utf_8_is_no_other_daemon_s(run, folder):
+    (folder / "scaem-tokend").mkdir()
+    with FakeDaemon(result({}), path=folder / "scaem-tokend/tokend.sock") as own:
+        done = run("ping", environment={"SCAEM_TOKEND_SOCKET": b"/tmp/caf\xe9/s", "XDG_RUNTIME_DIR": str(folder)})
+        assert done.returncode == 69 and own.connections == 0
+
+
+def test_standard_input_may_not_block(binary):
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with subprocess.Popen([binary, "fingerprint"], stdin=reader, stdout=subprocess.PIPE) as client:
+        eventually(lambda: "poll" in open(f"/proc/{client.pid}/wchan").read(), 10, "the wait for input")
+        os.write(writer, TOKEN.encode())
+        os.close(writer)
+        assert client.wait(10) == 0
+    os.close(reader)
 
 
 def test_a_token_that_is_in_its_file_is_delivered(binary, folder):
@@ -358,6 +415,29 @@ def test_what_cannot_be_written_costs_no_token(run, folder):
         assert done.returncode == 73
         assert daemon.connections == 0
     assert sorted(os.listdir(folder)) == ["fifo", "file", "loop", "sub"]
+
+
+def test_what_cannot_be_replaced_costs_no_token(run, folder):
+    """What rename(2) would say when the token has been issued and the one before it is dead."""
+    folder.chmod(0o1777)
+    for name in ("another", "mounted", "immutable"):
+        (folder / name).write_text("old")
+    os.chown(folder / "another", 1, 1)
+    os.symlink(b"caf\xe9", bytes(folder / "link"))
+    subprocess.run(["mount", "--bind", folder / "mounted", folder / "mounted"], check=True)
+    subprocess.run(["chattr", "+i", folder / "immutable"])  # a tmpfs may not know it
+    try:
+        is_immutable = b"i" in subprocess.run(["lsattr", folder / "immutable"], capture_output=True).stdout.split(b" ")[0]
+        cases = [("x" * 256, None), ("another", as_nobody), ("mounted", None), ("link", None)]
+        with FakeDaemon() as daemon:
+            for name, who in cases + [("immutable", None)] * is_immutable:
+                done = run("rotate", "P", "--output", folder / name, daemon=daemon, preexec_fn=who)
+                assert done.returncode == 73, name
+            assert daemon.connections == 0
+    finally:
+        subprocess.run(["umount", folder / "mounted"], check=True)
+        subprocess.run(["chattr", "-i", folder / "immutable"])
+    assert sorted(os.listdir(folder)) == ["another", "immutable", "link", "mounted"]
 
 
 def test_no_room_costs_no_token(run, folder):
@@ -744,7 +824,7 @@ def test_the_socket_by_option_then_environment_then_the_users_own(run, folder):
 # The terminal
 
 
-def on_a_terminal(binary, daemon, *arguments, typed=b""):
+def on_a_terminal(binary, daemon, *arguments, typed=b"", at_prompt=lambda terminal: None):
     """Runs the client with a terminal for everything; gives what it showed, and the exit code."""
     pid, terminal = pty.fork()
     if pid == 0:
@@ -759,6 +839,7 @@ def on_a_terminal(binary, daemon, *arguments, typed=b""):
             break
         shown += data
         if typed and b"Token: " in shown:
+            at_prompt(terminal)
             os.write(terminal, typed)
             typed = b""
     os.close(terminal)
@@ -777,6 +858,23 @@ def test_a_token_is_asked_for_without_an_echo(binary):
         assert code == 0 and "api_key" not in shown
         assert daemon.requests[0]["params"] == {"token": TOKEN}
     assert shown.splitlines()[-1] == "active: application alice, project P, until 2030-03-17T17:46:40.000Z"
+
+
+def test_a_prompt_cannot_be_stopped(binary):
+    """The shell would show everything again, and what is typed when the process goes on would be seen."""
+    keys = []
+    with FakeDaemon(result(ACTIVE)) as daemon:
+        _, code = on_a_terminal(
+            binary, daemon, "introspect", typed=TOKEN.encode() + b"\n",
+            at_prompt=lambda terminal: keys.append(termios.tcgetattr(terminal)[6][termios.VSUSP]),
+        )  # fmt: skip
+    assert code == 0 and keys == [b"\0"]
+
+
+def test_no_control_character_reaches_the_terminal(run):
+    """U+009B alone is a CSI."""
+    done = run("introspect", "\u009b31mred\x07")
+    assert done.returncode == 65 and not re.search(rb"\xc2[\x80-\x9f]|[\x00-\x09\x0b-\x1f]", done.stderr)
 
 
 # Usage

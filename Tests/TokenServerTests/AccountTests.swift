@@ -1,5 +1,5 @@
-import TokenModel
 import Testing
+import TokenModel
 
 @testable import TokenServer
 
