@@ -78,14 +78,19 @@ public struct ChainVerifier {
     public private(set) var next: Int64
     private var link: TokenDigest?
     private var chain = AuditChain()
+    private let isOneAudit: Bool
 
     /// A file with more faults than this is not to be read fault by fault.
     public static let problemsMax = 1_000
 
-    /// - Parameter next: the number that is to come first. Before any but 1 there is something unknown, so that the
-    ///   first record's own link is taken as it is.
-    public init(from next: Int64 = 1) {
+    /// - Parameters:
+    ///   - next: the number that is to come first. Before any but 1 there is something unknown, so that the first record's own
+    ///     link is taken as it is.
+    ///   - isOneAudit: what is followed is one database's, from its beginning or a number on, and not a journal or exports of
+    ///     several times.
+    public init(from next: Int64 = 1, isOneAudit: Bool) {
         self.next = next
+        self.isOneAudit = isOneAudit
         link = next == 1 ? AuditChain.start : nil
     }
 
@@ -111,6 +116,12 @@ public struct ChainVerifier {
     }
 
     private mutating func follow(_ mark: AuditMark) {
+        // Rows go from the oldest on, and behind a record a restore alone leaves numbers out: from the next one on. A mark
+        // anywhere else would excuse that rows are missing.
+        if isOneAudit, rows > 0, mark.reason != .restored || mark.first != next {
+            return note(
+                mark.first, "records \(mark.first) to \(mark.last) were taken out behind others that are kept")
+        }
         // A journal may still hold what the audit has let go.
         if mark.last < next {
             if mark.last == next - 1, mark.reason != .restored, let link, link != mark.chain {

@@ -141,7 +141,7 @@ public final class DatabaseFile {
             try texts("SELECT CAST(sequence AS TEXT) FROM audit WHERE outcome <> 'success'").forEach {
                 problems.append("the audit: record \($0) says another outcome than success, which alone is recorded")
             }
-            var verifier = ChainVerifier()
+            var verifier = ChainVerifier(isOneAudit: true)
             var told = AuditTold()
             try forEachAuditEntry { entry in
                 verifier.follow(entry)

@@ -40,7 +40,7 @@ extension SQLiteLedger {
     /// Whether each audit row that is kept follows from the one before it, by its number and its chain value.
     /// - Returns: how many rows were looked at, and the sequence number of the first that does not follow, or nil.
     public func verifyChain() throws -> (rows: Int64, broken: Int64?) {
-        var verifier = ChainVerifier()
+        var verifier = ChainVerifier(isOneAudit: true)
         let file = try DatabaseFile(path: databasePath)
         // Marks and rows as of one moment: a cut between the two reads would look like a break.
         try file.reading { try file.forEachAuditEntry { verifier.follow($0) } }

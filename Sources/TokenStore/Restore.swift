@@ -119,7 +119,7 @@ public final class Restore {
     }
 
     private func follow(_ entries: [AuditEntry], after head: (sequence: Int64, chain: TokenDigest)) -> Bool {
-        var verifier = ChainVerifier(from: head.sequence + 1)
+        var verifier = ChainVerifier(from: head.sequence + 1, isOneAudit: true)
         entries.forEach { verifier.follow($0) }
         var link = ChainLink()
         guard verifier.problems.isEmpty, case .record(let first)? = entries.first else {
@@ -191,13 +191,13 @@ public final class Restore {
     /// would be taken for the new one's.
     private func replace() throws -> String? {
         let path = directory.databasePath
-        let kept = path + ".replaced"
+        let kept = nameForReplaced(path)
         let hadOne = directory.size(of: "tokens.db") > 0
         // Ended in the middle of what follows, it must not look as if there had never been a database.
         if try !directory.holds("tokens.db") { try directory.makeFile("tokens.db") }
         // Beside a database that is empty SQLite would remove the log, which may be all that there is.
         if hadOne { try foldLog(path) }
-        for suffix in ["", "-wal"] { unlink(kept + suffix) }
+        unlink(kept)
         guard link(path, kept) == 0 else { throw StoreError.system("\(kept) cannot be made", errno: errno) }
         if directory.size(of: "tokens.db-wal") > 0 {
             guard rename(path + "-wal", kept + "-wal") == 0 else {
@@ -210,6 +210,21 @@ public final class Restore {
         if !hadOne { unlink(kept) }
         return hadOne ? kept : nil
     }
+
+    /// A name that takes nothing away: what an earlier restore kept may be all that is left of the tokens made before it. What
+    /// a restore has linked there that was ended before its step is this very database.
+    private func nameForReplaced(_ path: String) -> String {
+        var database = stat()
+        let isThere = stat(path, &database) == 0
+        for number in 1...Int.max {
+            let name = path + ".replaced" + (number == 1 ? "" : ".\(number)")
+            var kept = stat()
+            let isFree = lstat(name, &kept) != 0 || (isThere && kept.st_ino == database.st_ino)
+            if isFree, lstat(name + "-wal", &kept) != 0 { return name }
+        }
+        preconditionFailure("a folder holds fewer names than there are numbers")
+    }
+
     /// What stands in the log alone must not be lost, whatever comes next. A database that is too damaged for that keeps its log.
     private func foldLog(_ path: String) throws {
         var connection: OpaquePointer?

@@ -166,6 +166,17 @@ def test_a_journal_is_held_against_an_export_or_its_own_chain(form, lines, journ
     assert done.returncode == 0, "a journal may begin later"
 
 
+def test_an_audit_that_lacks_all_or_its_end_is_held_against_the_journal(lines, journal, tmp_path):
+    """As one is whose rows were deleted, or a copy of the database from before the first of them."""
+    first, last = json.loads(lines[0]), json.loads(lines[4])
+    mark = {"event": "audit_over_cap", "time": last["time"], "first": first["sequence"], "last": 5, "chain": last["chain"]}
+    for text, unknown in (("", 1), (json.dumps(mark) + "\n", 6), (whole(lines[:5]), 6)):
+        done = verify(tmp_path, text, as_json(journal))
+        assert done.returncode == 1, done
+        said = f"record {unknown} is in the journal and unknown to the audit"
+        assert said in done.stdout + done.stderr, (said, done)
+
+
 FORGED = {"__REALTIME_TIMESTAMP": "1", "_UID": "1000", "SCAEM_SEQUENCE": "5", "SCAEM_EVENT": "revoked"}
 JOURNAL_EDITS = {
     "deleted": (lambda j: j[:4] + j[5:], 1, "5 is missing"),
@@ -462,6 +473,11 @@ TAMPERED = {
     ),
     "records out of the middle": (
         "INSERT INTO audit_mark SELECT 4, 3, chain, time, 'over_cap' FROM audit WHERE sequence = 4;"
+        " DELETE FROM audit WHERE sequence IN (3, 4)",
+        "taken out behind others",
+    ),
+    "records out of the middle, as if a restore had been there": (
+        "INSERT INTO audit_mark SELECT 4, 2, chain, time, 'restored' FROM audit WHERE sequence = 4;"
         " DELETE FROM audit WHERE sequence IN (3, 4)",
         "taken out behind others",
     ),

@@ -1,7 +1,9 @@
 """A backup while 64 connections rotate, and a restore that is killed or fails at any of its calls."""
 
+import contextlib
 import errno
 import shutil
+import sqlite3
 import threading
 import time
 
@@ -148,3 +150,20 @@ def test_a_restore_replaces_in_one_step(replaced, error, seeded):
         assert restoring.again() == new, step
     report(f"restore {'killed' if not error else errno.errorcode[error]} at {len(tried)} of {total} calls: "
            f"{olds} times the old database, {len(tried) - olds} times the new one")  # fmt: skip
+
+
+def test_a_second_restore_keeps_what_the_first_one_kept(daemon, tmp_path):
+    """Who took the wrong backup first has not lost the database that was there before."""
+    with daemon.connect() as root:
+        for name in ("a", "b"):
+            root.call("register", application=name, project_code="p")
+            assert daemon.tool("backup", tmp_path / name).returncode == 0
+        root.call("register", application="last", project_code="p")
+    daemon.stop()
+    for backup, kept in (("a", "tokens.db.replaced"), ("b", "tokens.db.replaced.2")):
+        done = daemon.tool("restore", tmp_path / backup)
+        assert done.returncode == 0 and done.stdout.rstrip().endswith(kept), done
+    with contextlib.closing(sqlite3.connect(daemon.state / "tokens.db.replaced")) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM application ORDER BY name")]
+    assert names == ["a", "b", "last"]
+    daemon.start()

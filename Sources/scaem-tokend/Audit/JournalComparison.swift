@@ -135,6 +135,7 @@ struct JournalComparison {
     private static let lagMillisecondsMax: Int64 = 3_600_000
 
     /// What is in the journal and not in the audit, and what should be in the journal by `now`.
+    /// - Parameter firstKept: the audit's first record; where it has none, what follows its last number.
     mutating func finish(firstKept: Int64, now: Instant?) {
         if let unsent, let now, now.milliseconds - unsent.time.milliseconds > Self.lagMillisecondsMax {
             problem(

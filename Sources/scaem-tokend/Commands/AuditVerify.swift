@@ -138,7 +138,7 @@ private struct VerificationReport {
         _ comparison: JournalComparison?, knownThrough confirmed: Int64, now: Instant?, isOneAudit: Bool,
         _ forEach: (_ body: (AuditEntry) -> Void) throws -> Void
     ) throws {
-        var verifier = ChainVerifier(from: since + 1)
+        var verifier = ChainVerifier(from: since + 1, isOneAudit: isOneAudit)
         var comparison = comparison
         var firstKept = Int64.max
         try forEach { entry in
@@ -146,16 +146,12 @@ private struct VerificationReport {
                 firstKept = record.sequence
                 notes.append("the audit begins with record \(record.sequence), of \(record.time)")
             }
-            // Rows go from the oldest on; a restore alone leaves numbers out behind what is kept.
-            if isOneAudit, case .mark(let mark) = entry, mark.reason != .restored, firstKept < .max {
-                problems.append("records \(mark.first) to \(mark.last) were taken out behind others that are kept")
-            }
             verifier.follow(entry)
             comparison?.compare(entry, knownThrough: confirmed)
         }
         take(verifier)
         if var comparison {
-            comparison.finish(firstKept: firstKept, now: now)
+            comparison.finish(firstKept: min(firstKept, last + 1), now: now)
             take(comparison)
         }
     }
@@ -172,7 +168,7 @@ private struct VerificationReport {
         let sorted = (records.map { AuditEntry.record($0) } + marks.map { AuditEntry.mark($0) }).sorted {
             ($0.last, $0.isMark ? 1 : 0) < ($1.last, $1.isMark ? 1 : 0)
         }
-        var verifier = ChainVerifier(from: begin)
+        var verifier = ChainVerifier(from: begin, isOneAudit: false)
         for entry in sorted { verifier.follow(entry) }
         take(verifier)
         take(comparison)

@@ -11,7 +11,7 @@ struct RestoreCommand: ParsableCommand {
             Only while the daemon is stopped. What was ended since the backup was made is taken from the audit of the \
             database that is replaced and from every --since-from; where they do not hold all of it, nothing is done. \
             Tokens that were made since are lost: their applications obtain new ones. The database that was replaced \
-            is kept beside it as tokens.db.replaced.
+            is kept beside it as tokens.db.replaced (.2 and so on where there is one).
             """)
 
     @Argument(help: "What `backup` wrote.")
