@@ -214,6 +214,26 @@ def test_whose_records_a_journal_holds_is_not_guessed(journal, tmp_path):
     assert verify(tmp_path, as_json([{"__REALTIME_TIMESTAMP": "1", "MESSAGE": "none of the audit"}])).returncode != 0
 
 
+def test_a_journal_of_two_databases_is_followed_for_each(lines, journal, make_daemon, tmp_path):
+    """One was lost, and another made. The records of neither are passed over for being fewer."""
+    daemon = make_daemon().start()
+    with daemon.connect() as root:
+        root.call("register", here("b"))
+        root.call("rotate", here("b"))
+        root.call("rotate", here("b"))
+    daemon.stop()
+    younger = export(daemon).splitlines()
+    old = [{**entry, "SCAEM_DATABASE": "cd" * 16} for entry in journal]
+    new = [journal_entry(json.loads(line), SCAEM_DATABASE="ab" * 16) for line in younger]
+    for records, audit in ((old + new, younger), (old[:3] + new, younger), (old + new, lines)):
+        done = verify(tmp_path, whole(audit), as_json(records))
+        assert done.returncode == 0 and "are passed over" in done.stdout, done
+    done = verify(tmp_path, as_json(old + new))
+    assert done.returncode == 0 and "OK: 13 records" in done.stdout, done
+    done = verify(tmp_path, as_json([*old, new[0], {**new[1], "SCAEM_PRINCIPAL": "mallory"}, new[2]]))
+    assert done.returncode == 1 and "2 was changed" in done.stdout + done.stderr, done
+
+
 def test_a_swap_in_the_journal_is_named(lines, journal, tmp_path):
     swapped = [dict(entry) for entry in journal]
     swapped[3]["SCAEM_SEQUENCE"], swapped[4]["SCAEM_SEQUENCE"] = "5", "4"

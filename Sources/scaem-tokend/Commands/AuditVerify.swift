@@ -99,10 +99,16 @@ extension AuditCommand {
                         + "name the daemon's with --uid")
             }
             let owner = uid ?? entries.first?.uid
-            let database = Self.mostCommon(entries.filter { $0.uid == owner }.compactMap(\.database))
-            var comparison = JournalComparison(uid: owner, database: database)
-            for entry in entries { comparison.take(entry) }
+            let ours = entries.filter { $0.uid == owner }
+            // One that was lost and the one made after it: nobody's records are passed over.
+            let databases = Set(ours.compactMap(\.database)).sorted()
             guard exports.isEmpty else {
+                let database = try databases.count > 1 ? Self.database(of: exports, among: ours) : databases.first
+                var comparison = JournalComparison(uid: owner, database: database)
+                for entry in entries { comparison.take(entry) }
+                for other in databases where other != database {
+                    report.notes.append("records of database \(other) are passed over: the export is of another")
+                }
                 let held = exports.count == files.count ? nil : comparison
                 let isOne = exports.count == 1
                 return try report.follow(held, knownThrough: 0, now: nil, isOneAudit: isOne) { body in
@@ -110,14 +116,33 @@ extension AuditCommand {
                 }
             }
             guard !entries.isEmpty else { throw CommandFailure("no record of the audit is in what was given") }
-            let ours = entries.filter { $0.uid == owner && ($0.database == nil || $0.database == database) }
-            report.followJournal(ours, comparison)
+            for (place, database) in (databases.isEmpty ? [nil] : databases.map(Optional.some)).enumerated() {
+                var comparison = JournalComparison(uid: owner, database: database)
+                for entry in place == 0 ? entries : ours { comparison.take(entry) }
+                if databases.count > 1 { report.notes.append("database \(database ?? ""):") }
+                report.followJournal(ours.filter { $0.database == nil || $0.database == database }, comparison)
+            }
         }
 
-        private static func mostCommon<Element: Hashable>(_ elements: [Element]) -> Element? {
-            var counts: [Element: Int] = [:]
-            for element in elements { counts[element, default: 0] += 1 }
-            return counts.max { $0.value < $1.value }?.key
+        /// Whose records the exports hold, by their chain values; where they hold none of them, nobody's.
+        private static func database(of exports: [AuditFile], among entries: [JournalRecord]) throws -> String? {
+            var chains: Set<TokenDigest> = []
+            for file in exports {
+                try file.forEachEntry { if case .record(let record) = $0 { chains.insert(record.chain) } }
+            }
+            var counts: [String: Int] = [:]
+            for entry in entries {
+                guard let database = entry.database, let record = entry.record, chains.contains(record.chain) else {
+                    continue
+                }
+                counts[database, default: 0] += 1
+            }
+            guard let most = counts.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }) else {
+                throw CommandFailure(
+                    "the journal holds records of several databases, and the export none of theirs: name the export of one"
+                )
+            }
+            return most.key
         }
     }
 }
@@ -175,8 +200,8 @@ private struct VerificationReport {
     }
 
     private mutating func take(_ verifier: ChainVerifier) {
-        rows = verifier.rows
-        last = verifier.next - 1
+        rows += verifier.rows
+        last = max(last, verifier.next - 1)
         problems += verifier.problems.map(\.description)
     }
 
