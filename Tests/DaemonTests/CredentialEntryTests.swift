@@ -39,18 +39,6 @@ struct CredentialEntryTests {
             ])
     }
 
-    /// systemd would end a start with "File name too long", after the daemon had taken the entry.
-    @Test("unit and credential fit into systemd's address")
-    func length() throws {
-        let unit = String(repeating: "u", count: 86) + ".service"
-        let fits = credential(without: "unit", adding: "unit = \"\(unit)\"")
-        #expect(try Configuration.parse(Array(fits.utf8), file: "c.toml").credentials.count == 1)
-        #expect(
-            refusals(fits.replacing("\"token\"", with: "\"token6\"")) == [
-                "c.toml:1: credential[0]: has 100 bytes of unit and credential together, of which systemd's address holds 99"
-            ])
-    }
-
     @Test("its grace keeps to the bound of all graces")
     func grace() {
         let bound = "[tokens]\ngrace_seconds_max = 100\n"

@@ -14,10 +14,6 @@ public struct CredentialGrant: Equatable, Sendable {
     /// How long the token that was handed out before stays good.
     public let graceSeconds: Int64
 
-    /// Bytes of both together beyond which systemd's address never holds them: it is `\0<random>/unit/<unit>/<credential>` in at
-    /// most 108, and the random number has 16 digits mostly, and one at least.
-    public static let maxNameBytes = CredentialAddress.longestBytes - "0f/unit//".utf8.count
-
     /// Takes an entry of the configuration.
     public init(
         unit: String, credential: String, application: ApplicationName, project: ProjectCode, graceSeconds: Int64

@@ -1,5 +1,3 @@
-import TokenServer
-
 extension ConfigurationReader {
     /// Checks what holds between keys. A key that is wrong on its own is left out: it has its message already.
     mutating func crossCheck() {
@@ -51,13 +49,6 @@ extension ConfigurationReader {
                 note(place, "names the same unit and credential as \(first)")
             } else {
                 seen[pair] = place
-            }
-            let length = credential.unit.utf8.count + credential.credential.utf8.count
-            if length > CredentialGrant.maxNameBytes {
-                note(
-                    place,
-                    "has \(length) bytes of unit and credential together, of which systemd's address holds "
-                        + "\(CredentialGrant.maxNameBytes)")
             }
         }
     }

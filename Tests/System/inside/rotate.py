@@ -72,7 +72,8 @@ unit("web.service", f"ExecReload=/bin/sh -c 'cat {TOKEN} >>{RELOADS}; echo >>{RE
 unit("plain.service")
 unit("stopped.service")
 unit("stubborn.service", "ExecReload=/bin/false")
-run("systemctl", "start", SOCKET_UNIT, "web", "plain", "stubborn")
+unit("hanging.service", "ExecReload=/bin/sleep 60")
+run("systemctl", "start", SOCKET_UNIT, "web", "plain", "stubborn", "hanging")
 # As the manual page has it.
 run("runuser", "-u", "web", "-G", "scaem", "--", "scaem-token", "obtain", "P", "--output", TOKEN)
 
@@ -203,6 +204,18 @@ def check_a_unit_that_is_not_reloaded_shows_and_nothing_is_tried_again():
         assert SERVICE in failed()
         assert prop(SERVICE, "NRestarts") == "0"
         assert held() != before and active(before[0]) and active(held()[0])
+
+
+def check_a_reload_that_hangs_is_no_reason_to_rotate_again():
+    """Each try would rotate once more, five minutes apart, for ever."""
+    drop_in("[Service]\nRestartSec=0\nTimeoutStartSec=3\n", unit=SERVICE)
+    instance("UNITS=hanging.service")
+    before = held()
+    assert rotate() != 0
+    assert SERVICE in failed() and prop(SERVICE, "Result") == "timeout"
+    assert prop(SERVICE, "NRestarts") == "0"
+    assert held() != before and active(before[0]) and active(held()[0])
+    drop_in("", unit=SERVICE)
 
 
 def check_an_instance_that_nothing_is_said_of_shows():
