@@ -66,7 +66,10 @@ final class SteppedLoop {
         let peer = Peer(descriptor: ends[1])
         lastID += 1
         _ = accounting.admitConnection(uid: who.credentials.account, isPrivileged: true)
-        loop.inbox.put(.adopt(descriptor: ends[0], credentials: who.credentials, id: lastID))
+        loop.inbox.put(
+            .adopt(
+                descriptor: ends[0], credentials: who.credentials, account: who.credentials.account,
+                id: lastID))
         loop.turn(milliseconds: 0)
         processes.doJob()
         loop.turn(milliseconds: 0)
