@@ -66,7 +66,9 @@ extension EventLoop {
         let uid = connection.credentials.uid
         // A name vouches for it.
         if identity.userName != nil, connection.account != uid {
-            let isPrivileged = connection.credentials.isMember(of: identity.administrators)
+            let isPrivileged =
+                connection.credentials.isOwner(ownUID: services.settings.ownUID)
+                || connection.credentials.isMember(of: identity.administrators)
             guard
                 services.accounting.moveConnection(from: connection.account, to: uid, isPrivileged: isPrivileged)
             else { return refuse(connection) }
