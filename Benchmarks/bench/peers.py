@@ -39,6 +39,8 @@ WHILE_ROTATING = ("introspect, while 16 rotate", (16, 1))
 EXISTS_WHILE_SET = f"{EXISTS}, while 16 SET"
 # The same processors busy, and nothing of ours that could wait for another.
 WHILE_REDIS_SETS = ("introspect, while 16 SET in Redis", (16, 1))
+# The same disk busy, and hardly a processor.
+WHILE_SYNCING = ("introspect, while one program syncs 4 KiB after 4 KiB", (16, 1))
 
 
 class Results:
@@ -177,7 +179,8 @@ class Peers:
             results.add((name, shape), OURS, self.ours(work, *shape, **options, **files))
 
     def read_while_writing(self, results):
-        """Ours, Redis with both on one server, and ours beside that Redis's writers, which it shares only the machine with."""
+        """Ours, Redis with both on one server, and ours beside what it shares only the machine with: that Redis's writers, and a
+        program that does nothing but fdatasync(2)."""
         half = TOKENS // 2
         introspect = partial(self.ours.start, "introspect", 16, tokens=self.tokens, items=half, seconds=SECONDS)
         exists = partial(self.writes.start, "exists", 16, tokens=self.keys, items=half, seconds=SECONDS)
@@ -195,6 +198,9 @@ class Peers:
             written = Load.result(writers)
             if row_of_writers:
                 results.add(*row_of_writers, written)
+        readers = introspect()
+        fdatasync_rate(self.data, SECONDS + 0.5)
+        results.add(WHILE_SYNCING, OURS, Load.result(readers))
 
     def end_writers(self):
         """Ends the peers that write, and makes durable what anybody has left: the kernel writes that within half a minute, tens of

@@ -2,7 +2,8 @@
 
 from . import client as client_row
 from . import growth
-from .peers import ALONE, EXISTS, EXISTS_WHILE_SET, FLOORS, MIXED_P99_CEILING, OURS, WHILE_REDIS_SETS, WHILE_ROTATING
+from .peers import (
+    ALONE, EXISTS, EXISTS_WHILE_SET, FLOORS, MIXED_P99_CEILING, OURS, WHILE_REDIS_SETS, WHILE_ROTATING, WHILE_SYNCING)
 
 
 class Report:
@@ -70,7 +71,8 @@ def beside_peers(report, results):
     report.floor("introspect's p99 while 16 rotate", mixed, MIXED_P99_CEILING, is_ceiling=True)
     report.say("", f"introspect's p99 while 16 connections rotate is {mixed:.1f} × its p99 alone (at most "
                    f"{MIXED_P99_CEILING:.0f}). While 16 SET in Redis, which shares nothing with it but the processors, it is "
-                   f"{of_alone(WHILE_REDIS_SETS, OURS, OURS):.1f} ×; that of EXISTS while 16 SET on the same Redis is "
+                   f"{of_alone(WHILE_REDIS_SETS, OURS, OURS):.1f} ×; while a program does nothing but fdatasync of 4 KiB, one "
+                   f"after the other, {of_alone(WHILE_SYNCING, OURS, OURS):.1f} ×; that of EXISTS while 16 SET on the same Redis is "
                    f"{of_alone(WHILE_ROTATING, EXISTS_WHILE_SET, EXISTS):.1f} ×.")
 
 
