@@ -1,6 +1,7 @@
 """The configuration: where it is read from, what is wrong with it, how it is read again, and a user's own daemon."""
 
 import os
+import pathlib
 import re
 import stat
 import subprocess
@@ -235,6 +236,43 @@ def test_a_wrong_configuration_is_not_taken(make_daemon, way):
         daemon.configure("[tokens]\nttl_seconds_max = 2000\nttl_seconds_default = 150\n")
         assert root.call("reload") == {}
         root.call("register", application="b", project_code="p", ttl_seconds=2000)
+
+
+@pytest.fixture
+def standard_folder(tmp_path):
+    """Where a daemon finds what it takes for /etc/scaem-tokend, and the command that starts it so."""
+    place = pathlib.Path("/etc/scaem-tokend")
+    is_new = not place.exists()
+    place.mkdir(exist_ok=True)
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    yield folder, ["unshare", "-m", "sh", "-c", f'mount --bind "{folder}" {place} && exec "$@"', "sh"]
+    if is_new:
+        place.rmdir()
+
+
+def test_a_configuration_that_has_gone_is_not_taken_for_none(make_daemon, standard_folder):
+    """The standard file need not be there. But whoever moves it away for a moment does not want every limit and credential
+    gone."""
+    folder, wrapper = standard_folder
+    file, away = folder / "config.toml", folder / "away"
+    file.write_text("[tokens]\nttl_seconds_max = 1000\nttl_seconds_default = 100\n")
+    daemon = make_daemon(wrapper=wrapper).start()
+    daemon.allow_logged_errors()
+    too_long = {"application": "a", "project_code": "p", "ttl_seconds": 1_001}
+    with daemon.connect() as root:
+        file.rename(away)
+        error = root.refusal("reload")
+        assert error["code"] == -32012 and "is gone" in error["data"]["errors"][0], error
+        assert root.refusal("register", too_long)["code"] == -32602
+        away.rename(file)
+        assert root.call("reload") == {}
+    daemon.stop()
+    file.unlink()
+    daemon.start()
+    with daemon.connect() as root:
+        root.call("register", too_long)
+        assert root.call("reload") == {}
 
 
 def test_the_reload_command(make_daemon):

@@ -2,6 +2,7 @@
 
 import contextlib
 import grp
+import json
 import os
 import pwd
 import stat
@@ -313,6 +314,23 @@ def test_a_failing_look_up_is_busy_never_a_number(make_daemon):
     panel.set(lookup_errno=0)
     names = {ask_as(alice, daemon.socket, [("whoami", None)])[0].get("result", {}).get("principal") for _ in range(3)}
     assert names <= {people.ALICE, None} and people.ALICE in names
+
+
+def test_who_presents_an_ended_token_without_a_name_is_on_record(make_daemon):
+    """Whether a token lives is said to anybody; of who shows one that has ended there is the uid, if nothing else."""
+    panel = Panel(LOOKUP_SHIM)
+    daemon = make_daemon(environment=panel.environment).start()
+    alice = people.person(people.ALICE)
+    with daemon.connect() as root:
+        old = root.call("register", {"application": "a", "project_code": "p"})["registration_token"]
+        root.call("rotate", {"application": "a", "project_code": "p"})
+    panel.set(lookup_errno=5)
+    (answer,) = ask_as(alice, daemon.socket, [("introspect", {"token": old})])
+    assert answer["result"] == {"active": False}
+    daemon.stop()
+    records = [json.loads(line) for line in daemon.tool("audit", "export").stdout.splitlines()]
+    (found,) = [record for record in records if record.get("event") == "ended_token_presented"]
+    assert found["uid"] == alice.uid and found["principal"] == f"uid-{alice.uid}", found
 
 
 def test_a_slow_look_up_holds_up_nobody_else(make_daemon):

@@ -1,14 +1,17 @@
 """What a service manager relies on: readiness, a passed socket, and a stop that leaves the socket alone."""
 
 import os
+import pathlib
+import signal
 import socket
 import stat
 import sys
 
 import pytest
 
+import credentials
 from credentials import ServiceManager
-from daemon import public_folder
+from daemon import eventually, public_folder
 from faults import DISK_SHIM, Panel
 from wire import Connection, request
 
@@ -139,5 +142,53 @@ def test_what_is_no_listening_socket_is_not_served(make_daemon, kind):
         daemon.inherited = (wrong.fileno(),)
         daemon.wrapper = [sys.executable, "-c", HAND_OVER, str(wrong.fileno())]
         daemon.launch()
-        assert daemon.wait(10) > 0
+        assert daemon.wait(10) == os.EX_CONFIG
     assert "socket" in daemon.output()
+
+
+def test_units_without_a_credential_socket_are_warned_of(passed):
+    passed.start()
+    passed.stop()
+    assert "FileDescriptorName=credential" not in passed.output(), "nobody needs it"
+    passed.configure(credentials.entry())
+    passed.start()
+    assert "no socket with FileDescriptorName=credential was passed" in passed.output()
+
+
+def status_of(pid):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines)
+
+
+def test_no_signal_ends_the_credentials_keeper_before_the_daemon(make_daemon):
+    """It refuses who waits when the daemon has been killed; systemd's SIGTERM and its watchdog's SIGABRT are for both."""
+    daemon = make_daemon(config=credentials.entry())
+    path = daemon.folder / "credential.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen(16)
+        daemon.inherited = (listener.fileno(),)
+        command = HAND_OVER.replace("scaem-tokend.socket", "credential")
+        daemon.wrapper = [sys.executable, "-c", command, str(listener.fileno())]
+        daemon.launch()
+        children = pathlib.Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
+        eventually(lambda: children.read_text().split(), what="the keeper")
+        (keeper,) = map(int, children.read_text().split())
+        # By its name: before, it is on its way.
+        eventually(lambda: status_of(keeper)["Name"] == "credentials", what="the keeper's name")
+        blocked = int(status_of(keeper)["SigBlk"], 16)
+        for number in set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}:
+            assert blocked & 1 << number - 1, signal.Signals(number)
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.wait()
+
+
+def test_the_limit_of_descriptors_is_raised_for_what_a_reload_may_ask(make_daemon):
+    """systemd starts a service with 1,024, and lets it raise that itself."""
+    daemon = make_daemon(config="[limits]\nconnections = 256\n", wrapper=["prlimit", "--nofile=512:"]).start()
+    with daemon.connect() as root:
+        daemon.configure("[limits]\nconnections = 1024\n")
+        assert root.call("reload") == {}
+    assert "file descriptors" not in daemon.output()
+    soft = next(line.split()[3] for line in open(f"/proc/{daemon.pid}/limits") if line.startswith("Max open files"))
+    assert int(soft) > 1_024

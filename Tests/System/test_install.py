@@ -29,6 +29,16 @@ def readme_commands():
     return "\n".join(lines[lines.index("make install") + 1 :]) + "\n"
 
 
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path):
+    """/usr/local is its group's on some machines, and what is in it."""
+    theirs = tmp_path / "usr/local/bin"
+    theirs.mkdir(parents=True)
+    theirs.chmod(0o2775)
+    subprocess.run(["make", "-s", "install", f"DESTDIR={tmp_path}", f"binaries={binaries()}"], cwd=ROOT, check=True)
+    assert theirs.stat().st_mode & 0o7777 == 0o2775
+    assert (theirs.parent / "share/man/man8").stat().st_mode & 0o7777 == 0o755
+
+
 @pytest.fixture(scope="module")
 def booted(tmp_path_factory):
     tree = tmp_path_factory.mktemp("installed")

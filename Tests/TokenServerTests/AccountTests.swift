@@ -22,4 +22,13 @@ struct AccountTests {
         let (other, _) = try bench.connect(uid: 1_200_002)
         #expect(!other.isClosed && other.account == 1_200_002)
     }
+
+    /// Such a number may be another's a moment after its process has ended.
+    @Test(arguments: [(1_000, true), (60_000, true), (61_184, false), (65_519, false), (65_520, true), (524_288, true)])
+    func aNumberThatIsGivenAnewIsNotRemembered(uid: UInt32, isRemembered: Bool) async {
+        let names = NameService(directory: ScriptedDirectory())
+        let identity = await withCheckedContinuation { said in names.look(up: uid) { said.resume(returning: $0) } }
+        #expect(identity?.userName == "tester")
+        #expect((names.known(uid, now: MonotonicClock.milliseconds) != nil) == isRemembered)
+    }
 }
