@@ -144,7 +144,9 @@ struct GatheredLog {
         // A checkpoint syncs without SQLite's lock for writing, and has nothing gathered.
         let written = log.pointee.count > 0 ? log.pointee.start + Int64(log.pointee.count) : 0
         let result = flush(file)
-        if result == SQLITE_OK, log.pointee.unsynced <= smallBytes, written > log.pointee.end {
+        // Beside a header that is not durable yet nothing may be written: it may be lost and the zeros not, and then the old one
+        // makes the frames good that they have left (sqlite.org/src/info/ff5be73dee).
+        if result == SQLITE_OK, !isHeader, log.pointee.unsynced <= smallBytes, written > log.pointee.end {
             makeRoom(file, after: written)
         }
         log.pointee.unsynced = 0

@@ -37,6 +37,26 @@ import TokenModel
         #expect(test.collector.events.contains { if case .storageRecovered = $0 { true } else { false } })
     }
 
+    /// The log was folded and starts over. Nothing but its header is written until that is durable: were it lost with the power
+    /// and what came behind it not, the old header would make the frames good that are left, of a database that has newer ones
+    /// already.
+    @Test func nothingIsWrittenBesideAHeaderThatIsNotDurable() throws {
+        try #require(FaultyDisk.isInstalled)
+        var configuration = StoreConfiguration.overlapping
+        configuration.reopenMilliseconds = 10
+        let test = try TestLedger(configuration: configuration)
+        _ = try test.credentials(.register(application: app("alice"), project: project("p"), ttlSeconds: 600))
+        let rotate = Command.rotate(
+            application: try app("alice"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
+        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
+        guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
+        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
+        test.clock.advance(seconds: 1)
+        guard case .credentials = try retry({ try test.run(rotate) }) else { throw TestFault("not taken again") }
+        let headers = FaultyDisk.besideHeader.withLock { $0[test.directory.path + "/tokens.db-wal"] }
+        #expect(try #require(headers).writes == 0)
+    }
+
     /// What was not written behind yet is not lost with the index that is made anew.
     @Test func aReopenedDatabaseKeepsWhenTokensWereUsed() throws {
         try #require(FaultyDisk.isInstalled)

@@ -107,8 +107,18 @@ enum FaultyDisk {
         return result
     }
 
+    /// Logs whose header was written since their last sync, and how often each was written elsewhere then.
+    static let besideHeader = Mutex<[String: (isUnsynced: Bool, writes: Int)]>([:])
+
     private static let write: Write = { file, bytes, count, offset in
         let path = logs.withLock { $0[UInt(bitPattern: file)] } ?? ""
+        besideHeader.withLock {
+            if offset == 0 {
+                $0[path, default: (false, 0)].isUnsynced = true
+            } else if $0[path]?.isUnsynced == true {
+                $0[path]?.writes += 1
+            }
+        }
         if meets(.noRoom, path) { return SQLITE_FULL }
         // No frame begins with zeros: it has a page's number.
         if bytes?.loadUnaligned(as: UInt64.self) == 0, meets(.noRoomAhead, path) { return SQLITE_FULL }
@@ -161,6 +171,7 @@ enum FaultyDisk {
         if meets(.logCannotBeSynced, path) {
             return SQLITE_IOERR | (4 << 8)  // SQLITE_IOERR_FSYNC
         }
+        besideHeader.withLock { $0[path]?.isUnsynced = false }
         return original.withLock { $0.sync }?(file, flags) ?? SQLITE_ERROR
     }
 }
