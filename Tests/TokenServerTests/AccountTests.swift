@@ -27,8 +27,10 @@ struct AccountTests {
     @Test(arguments: [(1_000, true), (60_000, true), (61_184, false), (65_519, false), (65_520, true), (524_288, true)])
     func aNumberThatIsGivenAnewIsNotRemembered(uid: UInt32, isRemembered: Bool) async {
         let names = NameService(directory: ScriptedDirectory())
+        // Before: a busy machine may come back to this only when what was heard is old.
+        let asked = MonotonicClock.milliseconds
         let identity = await withCheckedContinuation { said in names.look(up: uid) { said.resume(returning: $0) } }
         #expect(identity?.userName == "tester")
-        #expect((names.known(uid, now: MonotonicClock.milliseconds) != nil) == isRemembered)
+        #expect((names.known(uid, now: asked) != nil) == isRemembered)
     }
 }
