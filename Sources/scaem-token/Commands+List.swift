@@ -79,7 +79,8 @@ extension Session {
             let failure = failure(error, isReadOnly: true)
             guard let last else { throw failure }
             // What ended it may be over in a moment: the next watch is to miss nothing.
-            throw Failure(failure.exitCode, failure.message + "; go on with: scaem-token watch --since \(last)")
+            let line = "scaem-token watch --since \(last)" + givenOptions(of: invocation.command, but: .since)
+            throw Failure(failure.exitCode, failure.message + "; go on with: " + line)
         }
         if let printing { throw printing }
         return .success

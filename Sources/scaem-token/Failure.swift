@@ -35,13 +35,12 @@ struct Failure: Error {
 extension Failure {
     /// - Parameters:
     ///   - isReadOnly: whether nothing can have been changed.
-    ///   - target: the project and application behind a method's name in a hint, as in `PROJECT --application A`; nil:
-    ///     there is no command to name.
-    init(_ error: TokenClientError, isReadOnly: Bool, target: String?) {
+    ///   - nextLine: the command line that does a method in the place of the one that failed; nil: there is none.
+    init(_ error: TokenClientError, isReadOnly: Bool, nextLine: (String) -> String?) {
         var text = Failure.lowerCased(error.message)
         if let code = error.daemonCode { text += " (\(code))" }
-        if let target, let next = error.next, Failure.issuing.contains(next) {
-            text += "; next: scaem-token \(next) \(target)"
+        if let next = error.next, Failure.issuing.contains(next), let line = nextLine(next) {
+            text += "; next: \(line)"
         } else if let hint = error.code == .refused
             ? Failure.adviceForRefusal(error) : Failure.advice(error, isReadOnly)
         {

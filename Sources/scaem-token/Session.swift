@@ -51,14 +51,24 @@ struct Session {
 
     /// A client's error as this command's.
     func failure(_ error: TokenClientError, isReadOnly: Bool) -> Failure {
-        Failure(error, isReadOnly: isReadOnly, target: hintTarget)
+        Failure(error, isReadOnly: isReadOnly, nextLine: nextLine)
     }
 
-    /// The arguments behind a command's name in a hint; nil where this command names no project.
-    var hintTarget: String? {
+    /// The command line that does `method` in this one's place; nil where this command names no project.
+    private func nextLine(_ method: String) -> String? {
         let takesProject = invocation.command.forms.contains { $0.arguments.first?.name == "PROJECT" }
-        guard takesProject, let project = invocation.arguments.first else { return nil }
-        return project + (invocation[.application].map { " --application " + $0 } ?? "")
+        guard takesProject, let project = invocation.arguments.first, let next = CommandSpec.named(method) else {
+            return nil
+        }
+        return "scaem-token \(method) \(project)" + givenOptions(of: next)
+    }
+
+    /// What was given to this command and `command` takes too, as it may be typed again: without its --output a token
+    /// would be shown, without its --socket another daemon asked.
+    func givenOptions(of command: CommandSpec, but replaced: Option? = nil) -> String {
+        let taken = Option.common + command.forms.flatMap(\.options)
+        return invocation.options.filter { taken.contains($0.option) && $0.option != replaced }
+            .map { " --\($0.option.name) \(ShellWord.quoted($0.value))" }.joined()
     }
 
     /// PROJECT, checked.

@@ -301,10 +301,13 @@ def test_what_is_no_answer_is_internal(run, answer):
     [("rotate", -32001, "register"), ("rotate", -32003, "generate"), ("register", -32002, "rotate")]
     + [("generate", -32004, "rotate")],
 )
-def test_the_next_step_is_a_command(run, command, code, next_method):
+def test_the_next_step_is_a_command(run, folder, command, code, next_method):
+    """Whole, so that it may be typed: the same daemon, and a token that goes to the file, not to the screen."""
+    grace = ["--grace", "5m"] if command == "rotate" else []
     with FakeDaemon(error(code, message="The application is so; do that.", next=next_method)) as daemon:
-        done = run(command, "P", "--application", "alice/web", daemon=daemon)
-    said = f"the application is so; do that ({code}); next: scaem-token {next_method} P --application alice/web"
+        done = run(command, "P", "--application", "alice/web", *grace, "--output", folder / "a b", daemon=daemon)
+    given = f"--socket {daemon.path} --application alice/web --output '{folder}/a b'"
+    said = f"the application is so; do that ({code}); next: scaem-token {next_method} P {given}"
     assert done.stderr.decode() == f"scaem-token: {said}\n"
 
 
@@ -749,7 +752,8 @@ def test_watch_prints_events_until_the_daemon_ends_it(run, code, exit_code):
         done = run("watch", "--since", "5", daemon=daemon)
         assert daemon.requests[0]["params"] == {"since": 5}
     assert [json.loads(line) for line in done.stdout.splitlines()] == EVENTS
-    assert done.returncode == exit_code and b"scaem-token watch --since 11\n" in done.stderr
+    again = f"; go on with: scaem-token watch --since 11 --socket {daemon.path}\n"
+    assert done.returncode == exit_code and done.stderr.decode().endswith(again)
 
 
 def test_watch_as_text(run):

@@ -76,11 +76,11 @@ private func rendered(_ json: String, _ render: (Answer, ByteWriter) -> Void) ->
 }
 
 @Suite struct FailureTests {
-    private func failure(_ code: ErrorCode?, data: String = "{}", target: String? = "P") -> Failure {
+    private func failure(_ code: ErrorCode?, data: String = "{}", project: String? = "P") -> Failure {
         let number = code?.rawValue ?? -1
         return Failure(
             clientError(#"{"code":\#(number),"message":"The daemon says so.","data":\#(data)}"#), isReadOnly: false,
-            target: target)
+            nextLine: { method in project.map { "scaem-token \(method) \($0)" } })
     }
 
     private func clientError(_ json: String) -> TokenClientError {
@@ -108,13 +108,22 @@ private func rendered(_ json: String, _ render: (Answer, ByteWriter) -> Void) ->
         #expect(known.message == "the daemon says so (-32003); next: scaem-token generate P")
         let strange = failure(.tokenNotFound, data: #"{"next":"rm -rf"}"#)
         #expect(strange.message == "the daemon says so (-32003)")
-        let nowhere = failure(.tokenNotFound, data: #"{"next":"generate"}"#, target: nil)
+        let nowhere = failure(.tokenNotFound, data: #"{"next":"generate"}"#, project: nil)
         #expect(nowhere.message == "the daemon says so (-32003)")
+    }
+
+    @Test func `what a command line repeats is one word to a shell`() {
+        #expect(ShellWord.quoted("/run/a_b-1.c:d@e+f,g=h") == "/run/a_b-1.c:d@e+f,g=h")
+        #expect(ShellWord.quoted("a b") == "'a b'")
+        #expect(ShellWord.quoted("it's $(here)") == #"'it'\''s $(here)'"#)
+        #expect(ShellWord.quoted("") == "''")
+        #expect(ShellWord.quoted("~x") == "'~x'")
+        #expect(ShellWord.quoted("é\n") == "'é\n'")
     }
 
     @Test func `a lost answer says whether it matters`() {
         let lost = TokenClientError(.connectionBroken, "the connection broke before the answer")
-        #expect(TokenText.contains(Failure(lost, isReadOnly: false, target: nil).message, "unknown"))
-        #expect(!TokenText.contains(Failure(lost, isReadOnly: true, target: nil).message, "unknown"))
+        #expect(TokenText.contains(Failure(lost, isReadOnly: false, nextLine: { _ in nil }).message, "unknown"))
+        #expect(!TokenText.contains(Failure(lost, isReadOnly: true, nextLine: { _ in nil }).message, "unknown"))
     }
 }
