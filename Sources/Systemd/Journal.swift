@@ -64,6 +64,9 @@ public final class JournalReader {
         let flags: CInt = 1 << 0 | (inMemoryOnly ? 1 << 1 : 0)
         guard sd_journal_open_namespace(&opened, namespace, flags) >= 0, let opened else { return nil }
         journal = opened
+        // Beyond this many bytes of a field the library may leave off the rest; 0: it may not. The tokens that an
+        // `unregister` ended are 170,000 bytes of one.
+        sd_journal_set_data_threshold(opened, 0)
         for match in matches {
             let bytes = Array(match.utf8)
             guard sd_journal_add_match(opened, bytes, bytes.count) >= 0 else { return nil }
@@ -102,7 +105,10 @@ public final class JournalReader {
         return String(decoding: bytes, as: UTF8.self)
     }
 
-    /// Every field of the record stood at; of one that stands twice the first.
+    /// What stands between the values of a field that an entry has more than once.
+    public static let valueSeparator: Character = "\0"
+
+    /// Every field of the record stood at, in no order that means anything; of one that it has more than once all.
     public func values() -> [String: String] {
         var values: [String: String] = [:]
         var data: UnsafeRawPointer?
@@ -112,8 +118,17 @@ public final class JournalReader {
             let bytes = UnsafeRawBufferPointer(start: field, count: length)
             guard let equals = bytes.firstIndex(of: UInt8(ascii: "=")) else { continue }
             let name = String(decoding: bytes[..<equals], as: UTF8.self)
-            if values[name] == nil { values[name] = String(decoding: bytes[(equals + 1)...], as: UTF8.self) }
+            Self.note(String(decoding: bytes[(equals + 1)...], as: UTF8.self), of: name, in: &values)
         }
         return values
+    }
+
+    /// Adds a value to those that an entry has of a field.
+    public static func note(_ value: String, of name: String, in values: inout [String: String]) {
+        if let before = values[name] {
+            values[name] = "\(before)\(valueSeparator)\(value)"
+        } else {
+            values[name] = value
+        }
     }
 }

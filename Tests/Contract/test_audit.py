@@ -121,6 +121,13 @@ def told(row):
     }  # fmt: skip
 
 
+def tokens_of(row):
+    """Those that a match is to find it by: one as a text, several as journalctl shows a field that stands twice."""
+    made = [row["fingerprint"]] if row["fingerprint"] else []
+    tokens = [*made, *row["ended"], *row["lapsed"], *(token["fingerprint"] for token in row["shortened"])]
+    return tokens if len(tokens) > 1 else tokens[0] if tokens else None
+
+
 def journal_entry(row, **more):
     """As the daemon writes it and `journalctl -o json` shows it."""
     fields = {
@@ -134,7 +141,7 @@ def journal_entry(row, **more):
         "SCAEM_ENDED_FINGERPRINTS": " ".join(row["ended"]) or None,
         "SCAEM_LAPSED_FINGERPRINTS": " ".join(row["lapsed"]) or None,
         "SCAEM_SHORTENED": " ".join(f"{s['fingerprint']}={s['token_expiration']}" for s in row["shortened"]) or None,
-        "SCAEM_CHAIN": row["chain"], "SCAEM_OUTCOME": "success", **told(row),
+        "SCAEM_CHAIN": row["chain"], "SCAEM_OUTCOME": "success", "SCAEM_ANY_FINGERPRINT": tokens_of(row), **told(row),
     }  # fmt: skip
     return {key: value for key, value in {**fields, **more}.items() if value is not None}
 
@@ -149,7 +156,10 @@ def as_json(entries):
 
 
 def as_export(entries):
-    return "\n".join("".join(f"{key}={value}\n" for key, value in entry.items()) for entry in entries) + "\n"
+    def lines(key, value):
+        return "".join(f"{key}={each}\n" for each in (value if isinstance(value, list) else [value]))
+
+    return "\n".join("".join(lines(key, value) for key, value in entry.items()) for entry in entries) + "\n"
 
 
 @pytest.fixture
@@ -185,6 +195,12 @@ JOURNAL_EDITS = {
         field: (lambda j, field=field: j[:4] + [{**j[4], field: "x"}] + j[5:], 1, "5 was changed")
         for field in ("MESSAGE", "MESSAGE_ID", "PRIORITY", "SCAEM_OUTCOME")
     },
+    **{
+        f"tokens-{name}": (lambda j, to=to: j[:4] + [{**j[4], "SCAEM_ANY_FINGERPRINT": to}] + j[5:], 1, "5 was changed")
+        for name, to in {"gone": [], "other": ["00" * 8], "another": "00" * 8}.items()
+    },
+    "twice": (lambda j: j[:4] + [{**j[4], "MESSAGE": [j[4]["MESSAGE"], "x"]}] + j[5:], 1, "5 was changed"),
+    "order": (lambda j: [{k: v[::-1] if isinstance(v, list) else v for k, v in e.items()} for e in j], 0, "OK"),
     "unknown": (lambda j: j + [{**j[-1], "SCAEM_SEQUENCE": "11"}], 1, "11 is in the journal and unknown"),
     "differing": (lambda j: j + [{**j[4], "SCAEM_PEER_UID": "7"}], 1, "5 is in the journal twice"),
     "malformed": (lambda j: j[:4] + [{**j[4], "SCAEM_CHAIN": "0"}] + j[5:], 1, "5 was changed"),

@@ -25,12 +25,15 @@ extension AuditFields {
     /// The entries of a record, of the database with this id. The last is the record; before it come those that only name
     /// what more tokens it concerns, so that one match finds each.
     static func entries(_ record: AuditRecord, database: String) -> [[Journal.Field]] {
-        let concerned =
-            (record.fingerprint.map { [$0] } ?? []) + record.ended + record.lapsed + record.shortened.map(\.fingerprint)
+        let concerned = Self.concerned(by: record)
         let more = stride(from: tokensPerEntry, to: concerned.count, by: tokensPerEntry).map { start in
             continuation(of: record, concerned[start..<min(start + tokensPerEntry, concerned.count)])
         }
         return more + [fields(record, database: database) + anyOf(concerned.prefix(tokensPerEntry))]
+    }
+
+    private static func concerned(by record: AuditRecord) -> [Fingerprint] {
+        (record.fingerprint.map { [$0] } ?? []) + record.ended + record.lapsed + record.shortened.map(\.fingerprint)
     }
 
     /// Has no number and no chain value: it is no record, and proves nothing.
@@ -90,6 +93,15 @@ extension AuditFields {
     static func isTold(_ record: AuditRecord, by fields: [String: String]) -> Bool {
         fields["MESSAGE"] == sentence(record) && fields["MESSAGE_ID"] == messageID(record.event)
             && fields["PRIORITY"] == priority(record.event) && fields["SCAEM_OUTCOME"] == "success"
+            && namesItsTokens(record, fields)
+    }
+
+    /// Whether a match for any of its tokens finds it: for those that its own entry names, not the ones before it.
+    private static func namesItsTokens(_ record: AuditRecord, _ fields: [String: String]) -> Bool {
+        let named = (fields[anyFingerprintField] ?? "").split(separator: JournalReader.valueSeparator)
+        let expected = concerned(by: record).prefix(tokensPerEntry).map(\.description)
+        // journald keeps one of what is the same twice, and no order.
+        return Set(named.map(String.init)) == Set(expected)
     }
 
     static let anyFingerprintField = "SCAEM_ANY_FINGERPRINT"

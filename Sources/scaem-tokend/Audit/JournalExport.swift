@@ -1,4 +1,5 @@
 import Foundation
+import Systemd
 
 /// journald's formats for files: JSON lines, and the Journal Export Format (systemd.io/JOURNAL_EXPORT_FORMATS).
 enum JournalExport {
@@ -11,7 +12,8 @@ enum JournalExport {
         object["__CURSOR"] != nil || object["__REALTIME_TIMESTAMP"] != nil
     }
 
-    /// The fields of a JSON line; nil where it is none of a journal. Of a field that stands twice the first counts.
+    /// The fields of a JSON line; nil where it is none of a journal. Of a field that stands twice
+    /// all values count, as `JournalReader` gives them.
     static func fields(json line: Data) throws -> [String: String]? {
         guard let object = try? JSONSerialization.jsonObject(with: line) as? [String: Any] else {
             throw CommandFailure("no JSON object")
@@ -23,7 +25,7 @@ enum JournalExport {
         return object.compactMapValues { value in
             switch value {
             case let text as String: text
-            case let texts as [String]: texts.first
+            case let texts as [String]: texts.joined(separator: String(JournalReader.valueSeparator))
             // What is no UTF-8 comes as numbers.
             case let bytes as [Int]: String(decoding: bytes.map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
             default: nil
@@ -34,7 +36,13 @@ enum JournalExport {
     /// Every entry of an export: `NAME=value` a line, or `NAME`, then the length in eight bytes, the value, LF; an
     /// empty line ends an entry.
     static func read(_ data: Data, _ path: String, _ body: ([String: String]) throws -> Void) throws {
-        let bytes = [UInt8](data)
+        // Where it lies, for a file is mapped: an export is as large as the journal itself.
+        try data.withUnsafeBytes { try read($0, path, body) }
+    }
+
+    private static func read(
+        _ bytes: UnsafeRawBufferPointer, _ path: String, _ body: ([String: String]) throws -> Void
+    ) throws {
         var place = 0
         var fields: [String: String] = [:]
         while place < bytes.count {
@@ -48,9 +56,7 @@ enum JournalExport {
                 note(line[..<equals], line[(equals + 1)...], in: &fields)
             } else {
                 guard place + 8 <= bytes.count else { throw cut(path) }
-                let length = bytes[place..<place + 8].enumerated().reduce(0) {
-                    $0 | UInt64($1.element) << (8 * $1.offset)
-                }
+                let length = bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self).littleEndian
                 place += 8
                 guard length < bytes.count - place else { throw cut(path) }
                 note(line, bytes[place..<place + Int(length)], in: &fields)
@@ -61,10 +67,11 @@ enum JournalExport {
     }
 
     private static func note(
-        _ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>, in fields: inout [String: String]
+        _ name: Slice<UnsafeRawBufferPointer>, _ value: Slice<UnsafeRawBufferPointer>,
+        in fields: inout [String: String]
     ) {
-        let name = String(decoding: name, as: UTF8.self)
-        if fields[name] == nil { fields[name] = String(decoding: value, as: UTF8.self) }
+        JournalReader.note(
+            String(decoding: value, as: UTF8.self), of: String(decoding: name, as: UTF8.self), in: &fields)
     }
 
     private static func cut(_ path: String) -> CommandFailure {
