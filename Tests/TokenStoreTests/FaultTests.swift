@@ -7,25 +7,39 @@ import TokenModel
 @testable import TokenStore
 
 @Suite(.serialized) struct FaultTests {
-    /// Such a commit is not visible, and after reopening it is there.
-    @Test func aCommitThatCannotBeSyncedIsUnknownAndTheIndexIsMadeAnew() throws {
+    private func ledgerThatReopensAtOnce() throws -> TestLedger {
         try #require(FaultyDisk.isInstalled)
         var configuration = StoreConfiguration.overlapping
         configuration.reopenMilliseconds = 10
-        let test = try TestLedger(configuration: configuration)
+        return try TestLedger(configuration: configuration)
+    }
+
+    private func failToSync(_ command: Command, in test: TestLedger) throws {
+        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
+        guard case .unknown = try test.run(command) else { throw TestFault("it is known") }
+    }
+
+    private func mendAndRetry(_ command: Command, in test: TestLedger) throws -> Credentials {
+        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
+        test.clock.advance(seconds: 1)
+        guard case .credentials(let credentials) = try retry({ try test.run(command) }) else {
+            throw TestFault("not taken again")
+        }
+        return credentials
+    }
+
+    /// Such a commit is not visible, and after reopening it is there.
+    @Test func aCommitThatCannotBeSyncedIsUnknownAndTheIndexIsMadeAnew() throws {
+        let test = try ledgerThatReopensAtOnce()
         let first = try test.credentials(
             .register(application: app("alice"), project: project("p"), ttlSeconds: 600))
         let rotate = Command.rotate(
             application: try app("alice"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
-        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
-        guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
+        try failToSync(rotate, in: test)
         guard case .storageUnavailable = try test.run(rotate) else { throw TestFault("a mutation was taken") }
         #expect(test.ledger.status().storageProblem != nil)
         #expect(test.isActive(first.token), "what was known stays known")
-        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
-        test.clock.advance(seconds: 1)
-        let outcome = try retry { try test.run(rotate) }
-        guard case .credentials(let last) = outcome else { throw TestFault("not taken again") }
+        let last = try mendAndRetry(rotate, in: test)
         #expect(!test.isActive(first.token) && test.isActive(last.token))
         #expect(test.ledger.status().storageProblem == nil)
         try test.ledger.expectIndexEqualsTable()
@@ -41,39 +55,27 @@ import TokenModel
     /// and what came behind it not, the old header would make the frames good that are left, of a database that has newer ones
     /// already.
     @Test func nothingIsWrittenBesideAHeaderThatIsNotDurable() throws {
-        try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration.overlapping
-        configuration.reopenMilliseconds = 10
-        let test = try TestLedger(configuration: configuration)
+        let test = try ledgerThatReopensAtOnce()
         _ = try test.credentials(.register(application: app("alice"), project: project("p"), ttlSeconds: 600))
         let rotate = Command.rotate(
             application: try app("alice"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
-        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
-        guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
-        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
-        test.clock.advance(seconds: 1)
-        guard case .credentials = try retry({ try test.run(rotate) }) else { throw TestFault("not taken again") }
+        try failToSync(rotate, in: test)
+        _ = try mendAndRetry(rotate, in: test)
         let headers = FaultyDisk.besideHeader.withLock { $0[test.directory.path + "/tokens.db-wal"] }
         #expect(try #require(headers).writes == 0)
     }
 
     /// What was not written behind yet is not lost with the index that is made anew.
     @Test func aReopenedDatabaseKeepsWhenTokensWereUsed() throws {
-        try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration.overlapping
-        configuration.reopenMilliseconds = 10
-        let test = try TestLedger(configuration: configuration)
+        let test = try ledgerThatReopensAtOnce()
         let used = try test.credentials(
             .register(application: app("alice"), project: project("p"), ttlSeconds: 600))
         try test.run(.register(application: app("bob"), project: project("p"), ttlSeconds: 600))
         #expect(test.isActive(used.token))
         let rotate = Command.rotate(
             application: try app("bob"), project: try project("p"), ttlSeconds: 600, graceSeconds: 0)
-        FaultyDisk.fail(.logCannotBeSynced, under: test.directory.path)
-        guard case .unknown = try test.run(rotate) else { throw TestFault("it is known") }
-        FaultyDisk.mend(.logCannotBeSynced, under: test.directory.path)
-        test.clock.advance(seconds: 1)
-        guard case .credentials = try retry({ try test.run(rotate) }) else { throw TestFault("not taken again") }
+        try failToSync(rotate, in: test)
+        _ = try mendAndRetry(rotate, in: test)
         #expect(try test.rows().map { $0.lastUsedAt?.seconds } == [1_748_000_000, nil])
         try test.reopen()
         #expect(try test.rows().map { $0.lastUsedAt?.seconds } == [1_748_000_000, nil], "and it is written behind")
@@ -123,10 +125,7 @@ import TokenModel
 
     /// Nobody sends a mutation while the daemon says that it is not ready: it has to find out by itself.
     @Test func aDiskThatHasRoomAgainIsNoticedWithoutAMutation() throws {
-        try #require(FaultyDisk.isInstalled)
-        var configuration = StoreConfiguration.overlapping
-        configuration.reopenMilliseconds = 10
-        let test = try TestLedger(configuration: configuration)
+        let test = try ledgerThatReopensAtOnce()
         let register = Command.register(application: try app("alice"), project: try project("p"), ttlSeconds: 600)
         FaultyDisk.fail(.noRoom, under: test.directory.path)
         guard case .storageUnavailable = try test.run(register) else { throw TestFault("it was written") }
