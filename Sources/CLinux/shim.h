@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/sockios.h>
 #include <linux/stat.h>
 #include <pwd.h>
@@ -63,19 +64,30 @@ static inline int linux_open(const char *path, int flags, mode_t mode) { return 
 int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 static inline int linux_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
 
+/// syncfs(2): the file system of a descriptor's file is on the disk; -1 with errno.
+int syncfs(int fd);
+static inline int linux_sync_file_system(int fd) { return syncfs(fd); }
+
 /// prctl(2), PR_SET_NAME: what ps(1) shows of the calling thread, cut to 15 bytes.
 static inline void linux_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 /// Asks the processor to fetch the cache line at an address, which need not be readable. GCC manual, __builtin_prefetch.
 static inline void linux_prefetch(const void *address) { __builtin_prefetch(address); }
 
-/// Why rename(2) will not put another file in a name's place, as far as statx(2) knows: EBUSY, a mount point; EPERM, immutable or
-/// append-only; 0, nothing that it knows of.
+/// Why rename(2) will not put another file in a name's place, as far as statx(2) knows: EPERM, immutable or append-only; EBUSY, a
+/// mount point; 0, nothing that it knows of.
 static inline int linux_what_keeps_a_file(const char *path) {
     struct statx status;
     if (syscall(SYS_statx, AT_FDCWD, path, 0x100 /* AT_SYMLINK_NOFOLLOW */, 0, &status) != 0) return 0;
-    if (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) return EBUSY;
-    return status.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND) ? EPERM : 0;
+    if (status.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) return EPERM;
+    return status.stx_attributes & STATX_ATTR_MOUNT_ROOT ? EBUSY : 0;
+}
+
+/// Whether this thread may do with others' files what their owners may: CAP_FOWNER, capabilities(7), in effect. root may lack it.
+static inline int linux_acts_for_owners(void) {
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+    return syscall(SYS_capget, &head, sets) == 0 && sets[0].effective >> CAP_FOWNER & 1;
 }
 
 /// prctl(2), PR_SET_DUMPABLE.

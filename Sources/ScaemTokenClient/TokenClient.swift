@@ -20,9 +20,12 @@ public final class TokenClient {
 
         /// Five seconds of patience, a minute for an answer, unless said otherwise.
         public init(patienceMilliseconds: Int64 = 5_000, answerMilliseconds: Int64 = 60_000) {
-            self.patienceMilliseconds = patienceMilliseconds
-            self.answerMilliseconds = answerMilliseconds
+            self.patienceMilliseconds = min(patienceMilliseconds, Self.longestMilliseconds)
+            self.answerMilliseconds = min(answerMilliseconds, Self.longestMilliseconds)
         }
+
+        /// A year: as good as for ever, and a clock's reading can be added to it.
+        private static var longestMilliseconds: Int64 { 366 * 86_400_000 }
     }
 
     /// Where it connects to.

@@ -50,6 +50,9 @@ extension Session {
 
     private static let readingMethods = ["introspect", "list", "whoami", "status", "ping"]
 
+    /// What stands around them: `{"jsonrpc":"2.0","id":1,"method":"","params":}`, LF, the longest method's name.
+    private static let requestBytes = 64
+
     /// PARAMS, known to be JSON and on one line.
     private func callParameters(_ argument: String) throws(Failure) -> SecretBytes {
         let isArgument = argument != "-"
@@ -62,8 +65,9 @@ extension Session {
             let error = parameters.read(from: STDIN_FILENO, isLine: false)
             guard error == 0 else { throw Failure(.data, "standard input cannot be read", errno: error) }
         }
-        guard parameters.count <= Wire.maxLineBytes else {
-            throw Failure(wrong, "PARAMS are longer than the \(Wire.maxLineBytes) bytes that the daemon reads")
+        guard parameters.count <= Wire.maxLineBytes - Self.requestBytes else {
+            throw Failure(
+                wrong, "PARAMS make a request longer than the \(Wire.maxLineBytes) bytes that the daemon reads")
         }
         let reader = JSONReader()
         switch reader.read(parameters.bytes) {

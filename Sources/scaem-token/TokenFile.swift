@@ -25,7 +25,13 @@ final class TokenFile {
         try Self.refuseWhatIsNoFile(target, name)
         let path = Self.folder(of: target)
         folder = linux_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
-        guard folder >= 0 else { throw Failure(.cannotWrite, "\(name) cannot be written: its folder", errno: errno) }
+        // A folder may be one to write into and not to be read.
+        guard folder >= 0 || errno == EACCES else {
+            throw Failure(.cannotWrite, "\(name) cannot be written: its folder", errno: errno)
+        }
+        guard linux_what_keeps_a_file(path + "/.") != EPERM else {
+            throw Failure(.cannotWrite, "\(name) cannot be written: its folder is immutable or append-only (lsattr(1))")
+        }
         // A name of its own: one made of a long target's could be too long.
         var template = Array((path + "/.scaem-token.XXXXXX").utf8CString)
         // mkstemp(3): O_EXCL and mode 0600.
@@ -57,6 +63,8 @@ final class TokenFile {
 
     private func unlinkTemporary() {
         guard !isCommitted else { return }
+        // Should it have to stay, then without a token.
+        _ = ftruncate(file, 0)
         unlink(temporary)
         SignalCleanup.clear()
     }
@@ -85,7 +93,8 @@ final class TokenFile {
         }
         SignalCleanup.clear()
         // The token is in place for everybody; only a power cut in the next moments could bring the old file back.
-        if fsync(folder) != 0 && errno != EINVAL {
+        // Where the folder may not be read, its file system is synced.
+        if folder >= 0 ? fsync(folder) != 0 && errno != EINVAL : linux_sync_file_system(file) != 0 {
             Failure.report(
                 "\(name) holds the token, but its folder cannot be synced: \(String(cString: strerror(errno)))")
         }
@@ -129,6 +138,10 @@ extension TokenFile {
 
     private static func refuseWhatIsNoFile(_ target: String, _ name: String) throws(Failure) {
         guard !target.isEmpty else { throw Failure(.usage, "--output needs the name of a file") }
+        guard name != "-" else {
+            throw Failure(
+                .usage, "--output needs the name of a file: without it the credentials are printed; ./- is a file")
+        }
         var status = stat()
         if lstat(target, &status) != 0 {
             guard errno == ENOENT else { throw Failure(.cannotWrite, "\(name) cannot be written", errno: errno) }
@@ -149,7 +162,8 @@ extension TokenFile {
     private static func refuseWhatStays(_ target: String, owner: uid_t, _ name: String) throws(Failure) {
         var status = stat()
         let user = geteuid()
-        if user != 0, user != owner, stat(folder(of: target), &status) == 0, status.st_mode & S_ISVTX != 0,
+        if user != owner, linux_acts_for_owners() == 0, stat(folder(of: target), &status) == 0,
+            status.st_mode & S_ISVTX != 0,
             user != status.st_uid
         {
             throw Failure(

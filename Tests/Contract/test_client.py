@@ -1,5 +1,6 @@
 """scaem-token from outside: exit codes, files, retries, formats, and that no token leaks. Against a scripted daemon."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -413,7 +414,8 @@ def test_what_cannot_be_written_costs_no_token(run, folder):
     with FakeDaemon() as daemon:
         for place in unwritable_places(folder):
             assert run("rotate", "P", "--output", place, daemon=daemon).returncode == 73, place
-        assert run("rotate", "P", "--output=", daemon=daemon).returncode == 64
+        for nothing in ("", "-"):
+            assert run("rotate", "P", f"--output={nothing}", daemon=daemon, cwd=folder).returncode == 64
         done = run("rotate", "P", "--output", folder / "t", daemon=daemon, preexec_fn=as_nobody)
         assert done.returncode == 73
         assert daemon.connections == 0
@@ -441,6 +443,50 @@ def test_what_cannot_be_replaced_costs_no_token(run, folder):
         subprocess.run(["umount", folder / "mounted"], check=True)
         subprocess.run(["chattr", "-i", folder / "immutable"])
     assert sorted(os.listdir(folder)) == ["another", "immutable", "link", "mounted"]
+
+
+def without_the_rights_of_owners():
+    """root as in a unit with CapabilityBoundingSet=."""
+    assert ctypes.CDLL(None, use_errno=True).prctl(24, 3, 0, 0, 0) == 0, "PR_CAPBSET_DROP, CAP_FOWNER"
+
+
+def test_root_that_may_not_act_for_owners_loses_no_token(run, folder):
+    folder.chmod(0o1777)
+    (folder / "another").write_text("old")
+    for path in (folder, folder / "another"):
+        os.chown(path, 1, 1)
+    with FakeDaemon() as daemon:
+        where = ["--output", folder / "another"]
+        done = run("rotate", "P", *where, daemon=daemon, preexec_fn=without_the_rights_of_owners)
+        assert done.returncode == 73 and daemon.connections == 0, done
+    assert os.listdir(folder) == ["another"] and (folder / "another").read_text() == "old"
+
+
+def test_a_folder_from_which_nothing_goes_costs_no_token(run):
+    """Append-only: a file can be made there, and neither renamed nor removed. On the project's disk, for a tmpfs has no such folder."""
+    with tempfile.TemporaryDirectory(dir=ROOT / ".build", prefix="scaemtest-") as name:
+        folder = pathlib.Path(name)
+        if subprocess.run(["chattr", "+a", folder]).returncode != 0:
+            return  # an overlay has no such folders
+        try:
+            with FakeDaemon() as daemon:
+                done = run("rotate", "P", "--output", folder / "t", daemon=daemon)
+                assert done.returncode == 73 and daemon.connections == 0, done
+        finally:
+            subprocess.run(["chattr", "-a", folder], check=True)
+        assert os.listdir(folder) == []
+
+
+def test_a_folder_to_write_into_and_not_to_read(run, folder):
+    (folder / "drop").mkdir()
+    (folder / "drop").chmod(0o300)
+    os.chown(folder / "drop", 65_534, 65_534)
+    folder.chmod(0o755)
+    with FakeDaemon(result(CREDENTIALS)) as daemon:
+        os.chmod(daemon.path, 0o777)
+        done = run("rotate", "P", "--output", folder / "drop" / "t", daemon=daemon, preexec_fn=as_nobody)
+        assert (done.returncode, done.stderr) == (0, b""), done
+    assert (folder / "drop" / "t").read_text() == CREDENTIALS["registration_token"]
 
 
 def test_no_room_costs_no_token(run, folder):
@@ -669,10 +715,11 @@ def test_parameters_that_are_not_json(run, bad):
         assert daemon.connections == 0
 
 
-@pytest.mark.parametrize("length", [65_536, 70_000])
+@pytest.mark.parametrize("length", [65_500, 65_536, 70_000])
 def test_parameters_that_are_too_long(run, length):
     text = b'{"a":"' + b"x" * (length - 8) + b'"}'
     with FakeDaemon() as daemon:
+        assert run("call", "x", text.decode(), daemon=daemon).returncode == 64
         assert run("call", "x", "-", daemon=daemon, stdin=text).returncode == 65
         assert daemon.requests == []
 

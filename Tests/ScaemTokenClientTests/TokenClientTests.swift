@@ -82,6 +82,13 @@ private let secret = "api_key|6O7A2yUY8gNAoc1GSpW1blcphw1EGJ654OGma05ane8jpXrCsA
         }
     }
 
+    @Test func `who waits for ever does so within what a clock can say`() throws {
+        let forEver = TokenClient.Options(patienceMilliseconds: .max, answerMilliseconds: .max)
+        try withDaemon(.answer(credentials()), options: forEver) { _, client in
+            _ = try client.rotate(project: project)
+        }
+    }
+
     @Test func `without patience nothing is tried twice`() {
         let busy = #""error":{"code":-32006,"message":"Busy.","data":{"retry_after_ms":1}}"#
         withDaemon(.answer(busy), .answer(busy), options: TokenClient.Options(patienceMilliseconds: 0)) {
