@@ -286,6 +286,33 @@ def test_the_reload_command(make_daemon):
     assert daemon.tool("reload").returncode != 0
 
 
+def test_who_may_not_read_the_file_may_still_have_it_read(make_daemon, standard_folder):
+    """An administrator's reload: the daemon reads its own file and puts it in force, though the caller cannot open it."""
+    folder, wrapper = standard_folder
+    (folder / "config.toml").write_text("")
+    (folder / "config.toml").chmod(0o600)
+    daemon = make_daemon(wrapper=wrapper).start()
+    admin = people.person(people.ADMIN)
+    became = ["setpriv", f"--reuid={admin.uid}", f"--regid={admin.gid}", "--init-groups"]
+    reload = [public_binary("scaem-tokend"), "reload", "--socket", daemon.socket]
+    done = subprocess.run([*wrapper, *became, *reload], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    # One that is named is to be read all the same.
+    named = ["--config", "/etc/scaem-tokend/config.toml"]
+    done = subprocess.run([*wrapper, *became, *reload, *named], capture_output=True, text=True, timeout=60)
+    assert done.returncode == EX_CONFIG and "Permission denied" in done.stderr, done
+
+
+def test_a_file_is_checked_by_a_user_who_could_run_no_daemon():
+    """As in a build, without a session: the file is good or not, whatever place a socket would have."""
+    alice, folder = people.person(people.ALICE), public_folder()
+    path = write(folder, "[tokens]\nper_owner = 5\n")
+    command = ["setpriv", f"--reuid={alice.uid}", f"--regid={alice.gid}", "--clear-groups", "env", "-i"]
+    command += [public_binary("scaem-tokend"), "check-config", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done
+
+
 # An ordinary user's own daemon.
 
 

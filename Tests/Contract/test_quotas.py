@@ -126,6 +126,20 @@ def test_connections_in_all_and_the_room_that_is_kept_for_administrators(make_da
         assert answers(connection)
 
 
+def test_a_lower_bound_of_all_connections_leaves_nobody_all_of_them(make_daemon):
+    """A quarter, where nothing is said of one user's."""
+    daemon = make_daemon(config="[limits]\nconnections = 32\n").start()
+    alice, bob = (people.person(n) for n in (people.ALICE, people.BOB))
+    eventually(lambda: not any_open(daemon), what="an empty daemon")
+    held = [daemon.connect(alice) for _ in range(8)]
+    assert all(answers(connection) for connection in held)
+    assert_turned_away(daemon, alice)
+    with daemon.connect(bob) as connection:
+        assert answers(connection)
+    for connection in held:
+        connection.close()
+
+
 def any_open(daemon):
     """Whether the daemon still holds a connection at its socket (ss(8)'s source, /proc/net/unix)."""
     with open("/proc/net/unix") as table:

@@ -45,6 +45,7 @@ struct ConfigurationKeyTests {
         let rest = key.path == "tokens.ttl_seconds_default" ? "ttl_seconds_min = 60\n" : ""
         var expected = Configuration()
         expected[keyPath: field] = other
+        if key.path == "limits.connections" { expected.limits.connectionsPerUser = other / 4 }
         #expect(try parse(Self.file(key, "\(other)") + rest) == expected)
         #expect(Configuration().keysForNextStart(of: expected) == (key.atStart ? [key.path] : []))
     }

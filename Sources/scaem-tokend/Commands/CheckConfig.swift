@@ -1,4 +1,6 @@
 import ArgumentParser
+import Foundation
+import Glibc
 
 /// `check-config`: says what is wrong with a configuration, with line and key.
 struct CheckConfig: ParsableCommand {
@@ -11,11 +13,30 @@ struct CheckConfig: ParsableCommand {
     @OptionGroup var options: CommonOptions
 
     func run() throws {
+        let (named, uid) = (file ?? options.config, geteuid())
+        if named == nil, uid == 0 { Self.becomeDaemonUser() }
         do {
-            let settings = try DaemonSettings(options, configurationFile: file ?? options.config)
-            print("\(settings.configurationFile): \(settings.hasFile ? "OK" : "not there; the defaults hold")")
+            let configuration = try Configuration.load(named: named)
+            // A file alone needs no place for a socket.
+            if file == nil {
+                _ = try Paths(
+                    options: Paths.Options(socket: options.socket, stateDirectory: options.stateDirectory),
+                    configuration: configuration ?? Configuration(), environment: ProcessInfo.processInfo.environment,
+                    uid: uid)
+            }
+            let found = configuration == nil ? "not there; the defaults hold" : "OK"
+            print("\(named ?? Configuration.standardFile): \(found)")
         } catch {
             throw ExitCode.report(error)
         }
+    }
+
+    /// What root may read the service may not: the system's file is opened as by the service, where its user is there.
+    private static func becomeDaemonUser() {
+        let name = "scaem-tokend"
+        guard let user = getpwnam(name)?.pointee else { return }
+        // Where root itself may not change users, in some container, it is checked as root.
+        guard setgid(user.pw_gid) == 0, initgroups(name, user.pw_gid) == 0 else { return }
+        _ = setuid(user.pw_uid)
     }
 }

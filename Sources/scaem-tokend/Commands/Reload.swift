@@ -20,8 +20,8 @@ struct Reload: ParsableCommand {
         } catch {
             throw ExitCode.report(problem ?? error)
         }
-        // The daemon has read its own file; the one that was named here is wrong all the same.
-        if let problem { throw ExitCode.report(problem) }
+        // The daemon has read its own file, and may where this caller may not; one that was named here is wrong all the same.
+        if let problem, options.config != nil { throw ExitCode.report(problem) }
     }
 
     /// Where the daemon is. The file that says so may be the very one that is wrong: then the daemon is asked all the

@@ -70,13 +70,18 @@ struct ConfigurationKey: Sendable {
             atStart: true,
             """
             The socket that callers connect to, at most 107 bytes (the kernel's bound). Under systemd the socket unit \
-            makes it; then both must name the same path.
+            makes it, and the service is told where: leave this out, or name the same path.
             """),
         ConfigurationKey(
             "server", "state_directory",
             .path(maxBytes: directoryMaxBytes, example: "/var/lib/scaem-tokend", \.server.stateDirectory),
             atStart: true,
-            "Where the database is. It must be on a local disk: SQLite's write-ahead log does not work over a network."),
+            """
+            Where the database is. It must be on a local disk: SQLite's write-ahead log does not work over a network. \
+            Under systemd leave this out, and mount a file system at the usual place if need be: elsewhere \
+            scaem-tokend.service needs ReadWritePaths=, and scaem-tokend-audit-verify.service a ConditionPathExists= \
+            of the lock there, or the daily verification is passed over.
+            """),
         ConfigurationKey(
             "server", "event_loops", .number(1...64, \.server.eventLoops), atStart: true,
             """
@@ -124,8 +129,10 @@ struct ConfigurationKey: Sendable {
             """),
         ConfigurationKey(
             "limits", "connections_per_user", .number(1...65_536, \.limits.connectionsPerUser),
-            "Connections at once of one user, so that nobody takes them all. Administrators are exempt."
-        ),
+            """
+            Connections at once of one user, so that nobody takes them all. Where this is left out, a quarter of \
+            connections if that is less. Administrators are exempt.
+            """),
         ConfigurationKey(
             "limits", "writer_queue", .number(64...65_536, \.limits.writerQueue), atStart: true,
             """

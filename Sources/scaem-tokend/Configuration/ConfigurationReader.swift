@@ -40,6 +40,7 @@ extension Configuration {
         defer { root.clear() }
         var reader = ConfigurationReader()
         reader.read(root)
+        reader.deriveDefaults()
         reader.crossCheck()
         guard reader.findings.isEmpty else { throw located(reader.findings, text: text, file: file) }
         return reader.configuration
@@ -131,6 +132,14 @@ struct ConfigurationReader {
                 note(path, "must be a table, not \(Self.describe(value))")
             }
         }
+    }
+
+    /// What a key that is not given follows from: who lowers the bound of all connections does not mean that one user may
+    /// have them all.
+    mutating func deriveDefaults() {
+        guard !given.contains("limits.connections_per_user") else { return }
+        configuration.limits.connectionsPerUser = min(
+            configuration.limits.connectionsPerUser, configuration.limits.connections / 4)
     }
 
     private mutating func readTable(_ table: TOMLTable, _ name: String) {

@@ -4,7 +4,7 @@
 import subprocess
 
 from checks import eventually, journal, main, prop, run
-from tokend import SERVICE, call, configure, drop_in, main_pid, records, state, status_text, switched
+from tokend import CONFIGURATION, SERVICE, call, configure, drop_in, main_pid, records, state, status_text, switched
 
 run("systemctl", "start", "scaem-tokend.socket")
 configure("[tokens]\nttl_seconds_default = 3600\n")
@@ -96,6 +96,15 @@ def check_the_daemon_itself_announces_a_reload():
     assert lifetime() == 1800
     # Neither was a start in disguise.
     assert main_pid() == pid and prop(SERVICE, "NRestarts") == "0"
+
+
+def check_what_the_service_may_not_read_is_not_called_good():
+    """Made by root under a strict umask: root could read it, and the next start would end with 78."""
+    CONFIGURATION.chmod(0o600)
+    done = run("scaem-tokend", "check-config", check=False)
+    assert done.returncode == 78 and "Permission denied" in done.stderr, done
+    CONFIGURATION.chmod(0o644)
+    assert "OK" in run("scaem-tokend", "check-config")
 
 
 main(globals())
