@@ -84,14 +84,22 @@ public final class RefusalLog: Sendable {
         }
     }
 
+    /// A closure alone in a generic type is wrapped once more by the compiler each time that it is read in place: after
+    /// 20,000 records the stack was full.
+    private struct Sink: Sendable {
+        let put: @Sendable (RefusedRequest) -> Void
+    }
+
     private let buckets = Mutex<[Owner: Bucket]>([:])
-    private let sink = Mutex<(@Sendable (RefusedRequest) -> Void)?>(nil)
+    private let sink = Mutex<Sink?>(nil)
     private let now: @Sendable () -> Int64
 
     init(now: @escaping @Sendable () -> Int64) { self.now = now }
 
     /// Says where the records go, which must not block: it is called on the event loops.
-    public func send(to sink: @escaping @Sendable (RefusedRequest) -> Void) { self.sink.withLock { $0 = sink } }
+    public func send(to sink: @escaping @Sendable (RefusedRequest) -> Void) {
+        self.sink.withLock { $0 = Sink(put: sink) }
+    }
 
     /// Records a refusal, or counts it. `target` is asked only where there is a record.
     /// - Returns: whether there is a record, and so room for a line of the log.
@@ -104,7 +112,7 @@ public final class RefusalLog: Sendable {
         let refused = RefusedRequest(
             reason: reason, method: method?.name.description, asker: asker, application: target.application,
             project: target.project)
-        sink.withLock { $0 }?(refused)
+        sink.withLock { $0 }?.put(refused)
         return true
     }
 

@@ -66,6 +66,25 @@ import TokenRPC
         #expect(held.map(\.uid) == [nil] && held.map(\.count) == [500 - RefusalLog.burst])
     }
 
+    /// A daemon runs for months: a call that went a little deeper each time would end it.
+    @Test func aRecordTakesNoMoreOfTheStackThanThoseBeforeIt() {
+        let time = Mutex<Int64>(0)
+        let log = RefusalLog { time.withLock { $0 } }
+        let depths = Mutex<[UInt]>([])
+        log.send { _ in
+            var here: UInt8 = 0
+            let depth = withUnsafePointer(to: &here) { UInt(bitPattern: $0) }
+            depths.withLock { $0.append(depth) }
+        }
+        for _ in 0..<1_000 {
+            time.withLock { $0 += RefusalLog.millisecondsEach }
+            log.note("permission_denied", Self.stranger(1))
+        }
+        depths.withLock { depths in
+            #expect(depths.count == 1_000 && depths.first == depths.last)
+        }
+    }
+
     @Test func whatIsHeldBackIsNotLookedAt() {
         let bench = Bench()
         let log = bench.log()
