@@ -42,18 +42,28 @@ final class PlannedChange: Sendable {
         self.shortened = shortened
     }
 
-    /// The tokens whose place this takes and which it neither ends nor shortens: they had expired, or will before their grace
-    /// is over. Who presents one of them later presents a token that was replaced, revoked or unregistered.
+    /// The tokens that lose their place by this and which it neither ends nor shortens: they had expired, or their grace was
+    /// over, or will be before it. Who presents one of them later presents a token that was replaced, revoked or unregistered;
+    /// and a clock that is set otherwise, or a restore, shall not bring it back.
     var lapsed: [Fingerprint] {
         // An application may have thousands.
         let known = tokens.count > 1 ? Set(ended + shortened.map(\.fingerprint)) : nil
-        return tokens.compactMap { token in
-            guard let before = token.before?.held.digest, token.after?.held.digest != before else { return nil }
-            let gone = before.fingerprint
+        var lapsed: [Fingerprint] = []
+        func note(_ gone: Fingerprint) {
             let isNamed =
                 known?.contains(gone) ?? (ended.contains(gone) || shortened.contains { $0.fingerprint == gone })
-            return isNamed ? nil : gone
+            if !isNamed { lapsed.append(gone) }
         }
+        for token in tokens {
+            guard let before = token.before?.held else { continue }
+            let after = token.after?.held
+            if after?.digest != before.digest { note(before.digest.fingerprint) }
+            for previous in before.previous
+            where after?.previous.contains(where: { $0.digest == previous.digest }) != true {
+                note(previous.digest.fingerprint)
+            }
+        }
+        return lapsed
     }
 }
 

@@ -200,6 +200,7 @@ public final class Restore {
         unlink(kept)
         guard link(path, kept) == 0 else { throw StoreError.system("\(kept) cannot be made", errno: errno) }
         if directory.size(of: "tokens.db-wal") > 0 {
+            try putNothing(at: path)
             guard rename(path + "-wal", kept + "-wal") == 0 else {
                 throw StoreError.system("\(kept)-wal cannot be made", errno: errno)
             }
@@ -209,6 +210,18 @@ public final class Restore {
         try Backup.syncDirectory(of: path)
         if !hadOne { unlink(kept) }
         return hadOne ? kept : nil
+    }
+
+    /// A file that holds nothing, which no start takes for a database: ended before the step, a database must not stand there
+    /// whose log has been moved away.
+    private func putNothing(at path: String) throws {
+        let nothing = "tokens.db.nothing"
+        try directory.remove(nothing)
+        try directory.makeFile(nothing)
+        guard rename(directory.path + "/" + nothing, path) == 0 else {
+            throw StoreError.system("\(path) cannot be replaced", errno: errno)
+        }
+        try Backup.syncDirectory(of: path)
     }
 
     /// A name that takes nothing away: what an earlier restore kept may be all that is left of the tokens made before it. What
@@ -226,15 +239,27 @@ public final class Restore {
     }
 
     /// What stands in the log alone must not be lost, whatever comes next. A database that is too damaged for that keeps its log.
+    /// - Throws: where anything else stands in the way; nothing is changed then.
     private func foldLog(_ path: String) throws {
         var connection: OpaquePointer?
         defer { sqlite3_close_v2(connection) }
-        guard sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil) == SQLITE_OK,
-            sqlite3_exec(connection, "SELECT count(*) FROM sqlite_schema", nil, nil, nil) == SQLITE_OK,
-            sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil) == SQLITE_BUSY
-        else { return }
-        throw StoreError(
-            .locked, "Another program reads the database tokens.db, so that its log cannot be folded; end that program."
-        )
+        var result = sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil)
+        // A log that it can read nothing of, a close would remove: who looks at it by other means may find more.
+        var keepsLog: Int32 = 1
+        sqlite3_file_control(connection, "main", SQLITE_FCNTL_PERSIST_WAL, &keepsLog)
+        if result == SQLITE_OK {
+            result = sqlite3_exec(connection, "SELECT count(*) FROM sqlite_schema", nil, nil, nil)
+        }
+        if result == SQLITE_OK {
+            result = sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+        }
+        switch result & 0xFF {
+        case SQLITE_OK, SQLITE_CORRUPT, SQLITE_NOTADB: return
+        case SQLITE_BUSY:
+            throw StoreError(
+                .locked,
+                "Another program reads the database tokens.db, so that its log cannot be folded; end that program.")
+        default: throw StoreError.sqlite(result, systemErrno: sqlite3_system_errno(connection))
+        }
     }
 }

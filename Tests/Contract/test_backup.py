@@ -1,5 +1,6 @@
 """A backup while 64 connections rotate, and a restore that is killed or fails at any of its calls."""
 
+import argparse
 import contextlib
 import errno
 import shutil
@@ -10,7 +11,7 @@ import time
 import pytest
 
 import shapes
-from daemon import eventually, public_folder, run_tool
+from daemon import Daemon, eventually, public_folder, run_tool
 from faults import DISK_SHIM, Panel
 from power import read_trace, tables
 from script import HERE, Run, points, report, spread, through
@@ -97,7 +98,7 @@ def replaced():
 class Restoring:
     """The restore once, with one fault."""
 
-    def __init__(self, replaced, step=0, error=0):
+    def __init__(self, replaced, step=0, error=0, options=()):
         run, copy = replaced
         self.disk = public_folder("scaemtest-restore-")
         shutil.copytree(run.daemon.state, self.disk / "state")
@@ -106,7 +107,7 @@ class Restoring:
         self.panel = Panel(DISK_SHIM, watched=self.disk, trace=self.trace)
         self.panel.set(fault_step=step, fault_errno=error)
         self.command = ["restore", copy, "--socket", self.disk / "no-socket", "--state-directory", self.disk / "state"]
-        self.done = run_tool("scaem-tokend", *self.command, environment=self.panel.environment)
+        self.done = run_tool("scaem-tokend", *self.command, *options, environment=self.panel.environment)
 
     def rows(self):
         shutil.rmtree(self.disk / "look", ignore_errors=True)
@@ -150,6 +151,46 @@ def test_a_restore_replaces_in_one_step(replaced, error, seeded):
         assert restoring.again() == new, step
     report(f"restore {'killed' if not error else errno.errorcode[error]} at {len(tried)} of {total} calls: "
            f"{olds} times the old database, {len(tried) - olds} times the new one")  # fmt: skip
+
+
+def test_a_restore_without_room_for_the_old_log_changes_nothing(replaced):
+    """The last changes stand in the old database's log alone: it is not moved away before they are in the database."""
+    run, _ = replaced
+    whole = Restoring(replaced)
+    folding = [call for call in read_trace(whole.trace) if call.kind == "write" and call.path.endswith("/tokens.db")]
+    assert folding, "the log has something to fold"
+    for error in (errno.ENOSPC, errno.EIO):
+        restoring = Restoring(replaced, folding[0].step, error)
+        assert restoring.done.returncode == 1 and restoring.done.stderr.strip(), restoring.done
+        assert not list((restoring.disk / "state").glob("*.replaced*"))
+        assert restoring.rows() == {key: fingerprints[0] for key, fingerprints in run.book.rows.items()}
+
+
+def test_a_damaged_database_is_not_found_without_its_log(replaced):
+    """Its log cannot be folded and is moved away first. Ended between the two, nothing is there that a start would serve, or
+    that another restore would take for all that there was."""
+    run, copy = replaced
+    damaged = Daemon(state=public_folder("scaemtest-damaged-") / "state")
+    shutil.copytree(run.daemon.state, damaged.state)
+    for name in ("tokens.db", "tokens.db-wal"):
+        with open(damaged.state / name, "r+b") as file:
+            file.write(bytes(1024))
+    whole = Restoring((argparse.Namespace(daemon=damaged), copy), options=["--accept-missing"])
+    assert whole.done.returncode == 0, whole.done
+    renames = [call for call in read_trace(whole.trace) if call.kind == "rename"]
+    away = next(n for n, call in enumerate(renames) if call.path.endswith("-wal") or call.other.endswith("-wal"))
+    assert renames[away + 1 :], "the step itself comes after it"
+    for call in renames[away + 1 :]:
+        restoring = Restoring((argparse.Namespace(daemon=damaged), copy), call.step, options=["--accept-missing"])
+        assert restoring.done.returncode < 0, "it was killed"
+        assert (restoring.disk / "state/tokens.db").stat().st_size == 0
+        kept = restoring.disk / "state/tokens.db.replaced-wal"
+        assert kept.read_bytes() == (damaged.state / "tokens.db-wal").read_bytes()
+        done = run_tool("scaem-tokend", *restoring.command)
+        assert done.returncode == 1 and "--since-from" in done.stderr, done
+        done = run_tool("scaem-tokend", *restoring.command, "--accept-missing")
+        assert done.returncode == 0, done
+        assert kept.exists(), "what was there is still kept"
 
 
 def test_a_second_restore_keeps_what_the_first_one_kept(daemon, tmp_path):

@@ -131,6 +131,31 @@ import TokenModel
         #expect(!test.isActive(revoked.token), "it was revoked, and the audit that was at hand says so")
     }
 
+    @Test(arguments: ["revoke it", "rotate without a grace", "rotate with a grace", "unregister"])
+    func aPreviousTokenThatEndedInAWrongYearIsNotRevivedByARestore(_ how: String) throws {
+        let test = try TestLedger()
+        let old = try test.credentials(
+            .register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
+        let backup = test.directory.path + "/backup.db"
+        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        try test.run(rotate("a", grace: 3_600))
+        #expect(test.isActive(old.token))
+        test.clock.setWallBack(seconds: -31_536_000)
+        switch how {
+        case "revoke it": try test.run(.revokeToken(old.token.digest))
+        case "unregister": try test.run(.unregister(application: app("a")))
+        default: try test.run(rotate("a", grace: how == "rotate with a grace" ? 60 : 0))
+        }
+        test.clock.setWallBack(seconds: 31_536_000)
+        #expect(!test.isActive(old.token))
+        test.ledger.close()
+        _ = try Restore(
+            DatabaseFile(path: backup), stateDirectory: test.directory.path, since: nil, acceptingMissing: false
+        ).run(now: test.clock.wall())
+        try test.reopen()
+        #expect(!test.isActive(old.token), "it had lost its place, and the audit that was at hand says so")
+    }
+
     @Test func aPreviousTokenThatWasRevokedAfterItsGraceStaysRevokedOverARestart() throws {
         let test = try TestLedger()
         let old = try test.credentials(
