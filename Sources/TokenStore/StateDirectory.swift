@@ -3,6 +3,10 @@ internal import Glibc
 
 /// The folder of the database: ours alone, and held by one process at a time.
 final class StateDirectory: Sendable {
+    /// There from a failed sync until the log was read from its beginning: while another program has the database open, its
+    /// account of what the database holds outlives this process. It need not outlive a power cut, which ends that program too.
+    static let lostLogName = "tokens.db-lost"
+
     let path: String
     private let lock: Int32
 

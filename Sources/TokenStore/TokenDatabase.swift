@@ -104,6 +104,8 @@ final class TokenDatabase {
 
     /// Opens the database of a state directory, so that all that it says is durable.
     convenience init(in directory: StateDirectory) throws {
+        // A run before this one was ended before it could.
+        if try directory.holds(StateDirectory.lostLogName) { try Self.recover(in: directory) }
         try directory.renewLog()
         try self.init(path: directory.databasePath)
         try directory.syncNames()
@@ -122,6 +124,7 @@ final class TokenDatabase {
             sqlite3_exec(opened, "SELECT count(*) FROM sqlite_schema", nil, nil, nil) == SQLITE_OK,
             sqlite3_wal_checkpoint_v2(opened, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil) == SQLITE_OK
         else { throw StoreError.sqlite(sqlite3_extended_errcode(opened), systemErrno: sqlite3_system_errno(opened)) }
+        try directory.remove(StateDirectory.lostLogName)
     }
 
     deinit { close() }

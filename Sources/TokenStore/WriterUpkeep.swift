@@ -221,6 +221,8 @@ extension Writer {
     func loseLog() {
         database.log.lose()
         isLogLost = true
+        // For the next start, too. A disk that takes not even this name has lost more than the log.
+        try? directory.makeFile(StateDirectory.lostLogName)
     }
 
     /// Closes and opens the database, and makes the index anew from it. Until that succeeds no mutation is taken; the

@@ -191,7 +191,11 @@ import TokenModel
                 }
                 #expect(sentence.contains("lock") || sentence.contains("disk"))
             }
+            // Nor does a new start believe that account.
+            let error = #expect(throws: StoreError.self) { try test.reopen() }
+            #expect(error?.code == .locked)
             reader = nil
+            try test.reopen()
         }
         for _ in 0..<100_000 {
             test.clock.advance(seconds: 1)
