@@ -46,7 +46,7 @@ extension EventLoop {
         // Nothing is read until NSS has answered: that time is not the caller's.
         setDeadline(connection, milliseconds: Bounds.lookupMilliseconds)
         let id = connection.id
-        services.names.look(up: uid) { [inbox] identity in
+        services.names.look(up: uid, for: connection.account) { [inbox] identity in
             inbox.put(.identified(connection: id, identity))
         }
     }
@@ -265,8 +265,9 @@ extension Connection {
         if case .looking = naming { true } else { false }
     }
 
-    /// NSS failed before, and now there is something to ask it for again.
+    /// NSS failed before, and now there is something to ask it for again. Not of a number that may be another's by now: who
+    /// connected stays who it was, so it has to connect anew.
     var askAgain: Bool {
-        if case .failed = naming { true } else { false }
+        if case .failed = naming { !Principal.isRecycled(uid: credentials.uid) } else { false }
     }
 }

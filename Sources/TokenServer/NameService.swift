@@ -111,15 +111,19 @@ final class NameService: Sendable {
         memory.withLock { $0.groups?.value.administrators }
     }
 
-    /// Asks on a thread of its own; `answer` gets nil where nobody could say.
-    func look(up uid: UInt32, _ answer: @escaping @Sendable (Identity?) -> Void) {
+    /// Asks on a thread of its own, in the turn of `account`; `answer` gets nil where nobody could say.
+    func look(up uid: UInt32, for account: UInt32, _ answer: @escaping @Sendable (Identity?) -> Void) {
+        // What was asked before may be of the one whose number it was before.
+        if Principal.isRecycled(uid: uid) {
+            return worker.submit(for: account) { [self] in answer(ask(uid)) }
+        }
         // A burst of connects of one user asks once.
         let isFirst = waiting.withLock { waiting in
             defer { waiting[uid, default: []].append(answer) }
             return waiting[uid] == nil
         }
         guard isFirst else { return }
-        worker.submit(for: uid) { [self] in
+        worker.submit(for: account) { [self] in
             let identity = ask(uid)
             for answer in waiting.withLock({ $0.removeValue(forKey: uid) ?? [] }) { answer(identity) }
         }

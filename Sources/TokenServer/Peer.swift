@@ -39,13 +39,19 @@ struct PeerCredentials: Sendable {
     }
 
     /// Whom the connection is charged to until it has a name: its uid. A user may have tens of thousands of uids that are
-    /// recycled or delegated (subuid(5)), so those are one account together.
+    /// delegated (subuid(5)), so those are one account together; so are those that systemd gives its services, apart from the
+    /// others, for no user can take one of them.
     var account: UInt32 {
-        Principal.mayOwn(uid: uid, hasName: false) ? uid : Self.sharedAccount
+        if Principal.mayOwn(uid: uid, hasName: false) { return uid }
+        return Principal.isRecycled(uid: uid) ? Self.recycledAccount : Self.delegatedAccount
     }
 
-    /// No user has this uid: chown(2) takes it for "none".
-    static let sharedAccount = UInt32.max
+    /// No user has these uids: chown(2) takes them for "none", of 32 bits and of 16.
+    static let delegatedAccount = UInt32.max
+    static let recycledAccount: UInt32 = 65_535
+
+    /// Whether an account is of several users, so that none of them is to be named for it.
+    static func isShared(_ account: UInt32) -> Bool { account == delegatedAccount || account == recycledAccount }
 
     func isMember(of group: gid_t?) -> Bool {
         guard let group else { return false }

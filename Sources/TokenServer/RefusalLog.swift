@@ -9,8 +9,11 @@ public struct Asker: Sendable {
     public let uid: UInt32
     public let gid: UInt32
     public let process: PeerProcess
+    /// Whose share of the records it takes; nil: its principal's, for one of many units that one user asks for.
+    let account: UInt32?
 
     init(_ caller: Caller?, _ credentials: PeerCredentials, _ process: PeerProcess? = nil) {
+        account = caller?.account ?? credentials.account
         principal = caller?.principal
         uid = credentials.uid
         gid = credentials.gid
@@ -18,6 +21,7 @@ public struct Asker: Sendable {
     }
 
     init(unit caller: Caller) {
+        account = nil
         principal = caller.principal
         uid = caller.uid
         gid = caller.gid
@@ -40,21 +44,20 @@ public struct RefusedRequest: Sendable {
 }
 
 /// What was refused, to be recorded outside of the audit's sequence. A caller can be refused as often as it likes, so
-/// each principal's records are limited by a token bucket, and what is held back is counted. The log's lines of a caller's
+/// each account's records are limited by a token bucket, and what is held back is counted. The log's lines of a caller's
 /// making go by the same bucket: a flood of either would push the audit's records out of the journal.
 public final class RefusalLog: Sendable {
-    /// Records of one principal at once.
+    /// Records of one account at once.
     static let burst: Int64 = 20
     /// Then one in so long.
     static let millisecondsEach: Int64 = 1_000
-    /// Principals with a bucket of their own; all others share one.
+    /// Accounts with a bucket of their own; all others share one.
     static let bucketsMax = 1_024
 
     /// Whom a bucket is of.
     private enum Owner: Hashable {
-        case principal(Principal)
-        /// Whose name is not known.
-        case uid(UInt32)
+        case unit(Principal)
+        case account(UInt32)
         case others
     }
 
@@ -62,6 +65,8 @@ public final class RefusalLog: Sendable {
         var records = RefusalLog.burst
         var filledAt: Int64
         var heldBack: Int64 = 0
+        /// Of whom it is, as far as it is of one.
+        var principal: Principal?
         let uid: UInt32?
 
         /// - Returns: whether a record may be written now.
@@ -119,14 +124,19 @@ public final class RefusalLog: Sendable {
     /// - Returns: false where the record is held back.
     private func take(_ asker: Asker) -> Bool {
         let now = now()
-        let owner = asker.principal.map { Owner.principal($0) } ?? .uid(asker.uid)
+        let owner = asker.account.map { Owner.account($0) } ?? asker.principal.map { .unit($0) } ?? .others
+        let isShared = asker.account.map(PeerCredentials.isShared) ?? false
         return buckets.withLock { buckets in
             if buckets[owner] == nil, buckets.count >= Self.bucketsMax {
                 buckets = buckets.filter { !$0.value.isIdle(now: now) }
             }
             let isKept = buckets[owner] != nil || buckets.count < Self.bucketsMax
-            return buckets[isKept ? owner : .others, default: Bucket(filledAt: now, uid: isKept ? asker.uid : nil)]
-                .take(now: now)
+            let isOfOne = isKept && !isShared
+            var bucket =
+                buckets[isKept ? owner : .others] ?? Bucket(filledAt: now, uid: isOfOne ? asker.uid : nil)
+            if isOfOne { bucket.principal = asker.principal ?? bucket.principal }
+            defer { buckets[isKept ? owner : .others] = bucket }
+            return bucket.take(now: now)
         }
     }
 
@@ -135,9 +145,7 @@ public final class RefusalLog: Sendable {
         buckets.withLock { buckets in
             var found: [HeldBackRefusals] = []
             for (owner, bucket) in buckets where bucket.heldBack > 0 {
-                var principal: Principal?
-                if case .principal(let known) = owner { principal = known }
-                found.append(HeldBackRefusals(principal: principal, uid: bucket.uid, count: bucket.heldBack))
+                found.append(HeldBackRefusals(principal: bucket.principal, uid: bucket.uid, count: bucket.heldBack))
                 buckets[owner]?.heldBack = 0
             }
             return found

@@ -71,7 +71,7 @@ public final class Server: Sendable {
         let feed = EventFeed(loops: inboxes.count, lastSequence: try ledger.recordBounds().last)
         self.feed.withLock { $0 = feed }
         // Known before the first connect, so that a place is kept free for administrators from the beginning.
-        names.look(up: geteuid()) { _ in }
+        names.look(up: geteuid(), for: geteuid()) { _ in }
         let services = EventLoop.Services(
             settings: settings, ledger: ledger, names: names, processes: SerialWorker(name: "peers"),
             accounting: accounting, reads: SerialWorker(name: "reads"), reload: reload, clock: clock, logger: logger,

@@ -8,11 +8,11 @@ final class EndedTokens: Sendable {
     static let keepSeconds: Int64 = 30 * 86_400
     /// A token and caller are one record in so long.
     static let windowMilliseconds: Int64 = 60_000
-    /// Pairs of token and caller within a window, of all callers and of one uid: who presents all that it has had shall
+    /// Pairs of token and caller within a window, of all callers and of one account: who presents all that it has had shall
     /// not hide who presents what it has found. Others of that window are counted.
     static let presentationsMax = 10_000
     static let presentationsOfUserMax = 100
-    /// Uids that are counted each for itself.
+    /// Accounts that are counted each for itself.
     private static let countedUsersMax = 1_000
 
     /// Small sets, so that growing one holds nobody up for long.
@@ -65,6 +65,7 @@ final class EndedTokens: Sendable {
         let fingerprint: Fingerprint
         let uid: UInt32
         let principal: Principal
+        let account: UInt32
     }
 
     private struct Presented {
@@ -75,16 +76,17 @@ final class EndedTokens: Sendable {
     private let known = Mutex(Known())
     private struct Presentations {
         var found: [Key: Presented] = [:]
-        /// Of each uid, those of `found`.
+        /// Of each account, those of `found`.
         var pairs: [UInt32: Int] = [:]
-        var heldBack: [UInt32: (principal: Principal, count: Int64)] = [:]
+        /// Of each account, with whose it is where it is one's.
+        var heldBack: [UInt32: (owner: Caller?, count: Int64)] = [:]
         var heldBackOfOthers: Int64 = 0
 
         mutating func holdBack(_ caller: Caller) {
-            if heldBack[caller.uid] == nil, heldBack.count >= EndedTokens.countedUsersMax {
+            if heldBack[caller.account] == nil, heldBack.count >= EndedTokens.countedUsersMax {
                 heldBackOfOthers += 1
             } else {
-                heldBack[caller.uid, default: (caller.principal, 0)].count += 1
+                heldBack[caller.account, default: (caller.account == caller.uid ? caller : nil, 0)].count += 1
             }
         }
     }
@@ -124,16 +126,17 @@ final class EndedTokens: Sendable {
     func notePresented(_ digest: TokenDigest, by caller: Caller, at wall: Instant, bootMilliseconds: Int64) {
         let fingerprint = digest.fingerprint
         guard known.withLock({ $0.contains(fingerprint.value) }) else { return }
-        let key = Key(fingerprint: fingerprint, uid: caller.uid, principal: caller.principal)
+        let key = Key(
+            fingerprint: fingerprint, uid: caller.uid, principal: caller.principal, account: caller.account)
         presented.withLock { presented in
             if presented.found[key] != nil {
                 presented.found[key]?.found.count += 1
             } else if presented.found.count >= Self.presentationsMax
-                || presented.pairs[caller.uid, default: 0] >= Self.presentationsOfUserMax
+                || presented.pairs[caller.account, default: 0] >= Self.presentationsOfUserMax
             {
                 presented.holdBack(caller)
             } else {
-                presented.pairs[caller.uid, default: 0] += 1
+                presented.pairs[caller.account, default: 0] += 1
                 presented.found[key] = Presented(
                     found: EndedPresentation(
                         time: wall, fingerprint: fingerprint, principal: caller.principal, uid: caller.uid,
@@ -149,8 +152,8 @@ final class EndedTokens: Sendable {
             let due = presented.found.filter { all || bootMilliseconds - $0.value.since >= Self.windowMilliseconds }
             for key in due.keys {
                 presented.found[key] = nil
-                presented.pairs[key.uid, default: 0] -= 1
-                if presented.pairs[key.uid] == 0 { presented.pairs[key.uid] = nil }
+                presented.pairs[key.account, default: 0] -= 1
+                if presented.pairs[key.account] == 0 { presented.pairs[key.account] = nil }
             }
             return due.values.map(\.found).sorted { $0.time < $1.time }
         }
@@ -159,8 +162,8 @@ final class EndedTokens: Sendable {
     /// What was held back since this was asked last.
     func takeHeldBack() -> [HeldBackRefusals] {
         presented.withLock { presented in
-            var taken = presented.heldBack.map {
-                HeldBackRefusals(principal: $0.value.principal, uid: $0.key, count: $0.value.count)
+            var taken = presented.heldBack.values.map {
+                HeldBackRefusals(principal: $0.owner?.principal, uid: $0.owner?.uid, count: $0.count)
             }
             if presented.heldBackOfOthers > 0 {
                 taken.append(HeldBackRefusals(principal: nil, uid: nil, count: presented.heldBackOfOthers))

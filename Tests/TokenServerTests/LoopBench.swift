@@ -12,11 +12,11 @@ struct LoopBench {
     let ledger = ScriptedLedger()
     private let feed = EventFeed(loops: 1, lastSequence: 0)
 
-    init(settings: ServerSettings = ServerSettings()) throws {
+    init(settings: ServerSettings = ServerSettings(), directory: ScriptedDirectory = ScriptedDirectory()) throws {
         loop = try EventLoop(
             index: 0, inbox: LoopInbox(),
             services: EventLoop.Services(
-                settings: settings, ledger: ledger, names: NameService(directory: ScriptedDirectory()),
+                settings: settings, ledger: ledger, names: NameService(directory: directory),
                 processes: SerialWorker(name: "peers"), accounting: Accounting(settings),
                 reads: SerialWorker(name: "reads"), reload: { [] }, clock: SystemClock(),
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, startedAt: 0, feed: feed,
@@ -34,7 +34,7 @@ struct LoopBench {
         loop.inbox.put(.adopt(descriptor: ends[0], credentials: credentials, account: account, id: id))
         turn { loop.connections[id] != nil }
         let connection = try #require(loop.connections[id])
-        turn { connection.caller != nil || connection.isClosed }
+        turn { !connection.isLooking || connection.isClosed }
         return (connection, TestConnection(descriptor: ends[1]))
     }
 

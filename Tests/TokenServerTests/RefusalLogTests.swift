@@ -57,6 +57,18 @@ import TokenRPC
         #expect(held.map(\.principal?.text) == ["unit:a.service"] && held.map(\.count) == [30 - RefusalLog.burst])
     }
 
+    /// One user may have tens of thousands of these numbers, and is not to take the buckets of others with them.
+    @Test func numbersThatAreDelegatedAreOneUser() {
+        let bench = Bench()
+        let log = bench.log()
+        for uid in 100_000..<102_000 as Range<UInt32> { log.note("permission_denied", Self.stranger(uid)) }
+        #expect(bench.count == Int(RefusalLog.burst))
+        for uid in [1_000, 61_200] as [UInt32] { log.note("permission_denied", Self.stranger(uid)) }
+        #expect(bench.count == Int(RefusalLog.burst) + 2, "others have theirs, systemd's dynamic users among them")
+        let held = log.takeHeldBack()
+        #expect(held.map(\.uid) == [nil] && held.map(\.count) == [2_000 - RefusalLog.burst], "and nobody is named for it")
+    }
+
     @Test func manyUsersShareWhatIsLeft() {
         let bench = Bench()
         let log = bench.log()

@@ -179,19 +179,26 @@ import TokenModel
         ended.removeLast()
         let mallory = TestLedger.caller("mallory", uid: 1_001)
         for digest in ended { test.ledger.noteInactive(digest, by: TestLedger.caller()) }
+        // One who has many numbers has no more records with all of them.
+        for (place, digest) in ended.enumerated() {
+            let delegated = TestLedger.caller("uid-\(100_000 + place)", uid: 100_000 + UInt32(place), account: .max)
+            test.ledger.noteInactive(digest, by: delegated)
+        }
         // Whether to have it verified or to end it.
         #expect(try test.revoked(.revokeToken(ended[149]), by: mallory) == 0)
         try test.reopen()
         var found: [EndedPresentation] = []
         try DatabaseFile(path: test.ledger.databasePath).forEachPresentation { found.append($0) }
-        #expect(found.count == 101)
+        #expect(found.count == 201 && found.filter { $0.uid >= 100_000 }.count == 100)
         #expect(found.filter { $0.uid == mallory.uid }.map(\.fingerprint) == [ended[149].fingerprint])
         let heldBack = test.collector.events.flatMap {
             if case .presentationsHeldBack(let heldBack) = $0 { heldBack } else { [HeldBackRefusals]() }
         }
         #expect(
-            heldBack == [
-                HeldBackRefusals(principal: TestLedger.caller().principal, uid: TestLedger.caller().uid, count: 50)
+            heldBack.sorted { ($0.uid ?? 0) < ($1.uid ?? 0) } == [
+                HeldBackRefusals(principal: nil, uid: nil, count: Int64(ended.count) - 100),
+                HeldBackRefusals(
+                    principal: TestLedger.caller().principal, uid: TestLedger.caller().uid, count: 50),
             ])
     }
 
