@@ -125,10 +125,12 @@ public final class JournalReader {
 
     /// Adds a value to those that an entry has of a field.
     public static func note(_ value: String, of name: String, in values: inout [String: String]) {
-        if let before = values[name] {
-            values[name] = "\(before)\(valueSeparator)\(value)"
-        } else {
+        guard values[name] != nil else {
             values[name] = value
+            return
         }
+        // In place: anybody may write a thousand of one name.
+        values[name]?.append(valueSeparator)
+        values[name]?.append(value)
     }
 }

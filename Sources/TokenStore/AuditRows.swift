@@ -38,6 +38,17 @@ struct AuditRows {
         return found
     }
 
+    /// Whether one up to a number is of this time or later: the clock may have been wrong for a while.
+    func holdsAny(through sequence: Int64, from milliseconds: Int64) throws -> Bool {
+        var holds = false
+        let query = try RawStatement(
+            "SELECT 1 FROM audit WHERE sequence <= ? AND time >= ? LIMIT 1", on: connection)
+        query.bind(1, sequence)
+        query.bind(2, milliseconds)
+        try query.forEachRow { _ in holds = true }
+        return holds
+    }
+
     /// Removes rows and puts a mark in their place; it grows where one of the same reason ends just before.
     func remove(
         _ range: ClosedRange<Int64>, chain: TokenDigest, at time: Instant, because reason: AuditMark.Reason

@@ -83,6 +83,8 @@ public final class Restore {
         var lastSequence: Int64 = 0
         /// What follows the backup's last record, where the backup is of this very database; else nil.
         var entries: [AuditEntry]?
+        /// How far the journal had them.
+        var confirmed: Int64 = 0
     }
 
     /// A database that cannot be read tells nothing, and what it lacks has to come from elsewhere.
@@ -97,6 +99,7 @@ public final class Restore {
         do {
             try file.reading {
                 old.lastSequence = try file.auditHead().sequence
+                old.confirmed = try file.journalPosition()?.confirmed ?? 0
                 try file.forEachAuditEntry { entry in
                     switch entry {
                     case .record(let record):
@@ -171,6 +174,10 @@ public final class Restore {
             ended = try RestoredRows.end(since, on: statements.connection)
             for entry in old.entries ?? [] {
                 link = try RestoredRows.insert(entry, statements)
+            }
+            // What the journal had, and may have let go since, is not sent to it again, behind what came after it.
+            if old.entries != nil {
+                try AuditRows(statements).setJournal(sent: old.confirmed, confirmed: old.confirmed)
             }
             let mark = AuditMark(first: link.sequence + 1, last: last, chain: link.chain, time: now, reason: .restored)
             _ = try RestoredRows.insert(.mark(mark), statements)

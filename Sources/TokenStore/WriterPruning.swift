@@ -82,7 +82,9 @@ extension Writer {
             // nobody ever had.
             let next = min(found.sequence + configuration.auditPruneRows, head.sequence, found.gap)
             guard let end = try rows.last(before: next) else { return }
-            let isInTime = end.sequence <= journal?.synced ?? 0 && end.time < oldEnough
+            let isInTime =
+                try end.sequence <= journal?.synced ?? 0 && end.time < oldEnough
+                && !rows.holdsAny(through: end.sequence, from: oldEnough)
             guard isInTime || isOverCap(from: found) else { return }
             gone = try rows.remove(
                 found.sequence...end.sequence, chain: end.chain, at: clock.wall(),

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -87,6 +88,9 @@ EDITS = {
     "fingerprint": lambda l: l[:4] + [l[4].replace('"fingerprint":"', '"fingerprint":"0', 1)[:-1] + "}"] + l[5:],
     "ended": lambda l: l[:3] + [re.sub(r'"ended":\[[^\]]*\]', '"ended":[]', l[3])] + l[4:],
     "chain": lambda l: l[:4] + [l[4][:-3] + ("0" if l[4][-3] != "0" else "1") + l[4][-2:]] + l[5:],
+    "malformed": lambda l: l[:4] + [re.sub(r'"fingerprint":(null|"[^"]*"),"e', '"fingerprint":"X","e', l[4])] + l[5:],
+    "project": lambda l: l[:4] + [re.sub(r'"project_code":(null|"[^"]*")', '"project_code":"P 1"', l[4])] + l[5:],
+    "twice": lambda l: l[:4] + [l[4].replace('"principal"', '"principal":"root","principal"')] + l[5:],
     "time": lambda l: l[:4] + [l[4].replace('"time":"2', '"time":"3')] + l[5:],
 }
 
@@ -199,6 +203,11 @@ JOURNAL_EDITS = {
         f"tokens-{name}": (lambda j, to=to: j[:4] + [{**j[4], "SCAEM_ANY_FINGERPRINT": to}] + j[5:], 1, "5 was changed")
         for name, to in {"gone": [], "other": ["00" * 8], "another": "00" * 8}.items()
     },
+    **{
+        f"{field}={to}": (lambda j, field=field, to=to: [*j[:-1], {**j[-1], field: to}], 1, "10 was changed")
+        for field, to in [("SCAEM_SEQUENCE", "+10"), ("SCAEM_PEER_UID", "000"), ("SCAEM_PROJECT_CODE", ["P1", "P2"])]
+        + [("SCAEM_TOKEN_FINGERPRINT", "DEADBEEFDEADBEEF"), ("SCAEM_PROJECT_CODE", "P 1"), ("SCAEM_PEER_COMM", "x")]
+    },
     "twice": (lambda j: j[:4] + [{**j[4], "MESSAGE": [j[4]["MESSAGE"], "x"]}] + j[5:], 1, "5 was changed"),
     "order": (lambda j: [{k: v[::-1] if isinstance(v, list) else v for k, v in e.items()} for e in j], 0, "OK"),
     "unknown": (lambda j: j + [{**j[-1], "SCAEM_SEQUENCE": "11"}], 1, "11 is in the journal and unknown"),
@@ -216,6 +225,15 @@ def test_whatever_is_done_to_the_journal_is_named(name, lines, journal, tmp_path
     for form in (as_json, as_export):
         done = verify(tmp_path, whole(lines), form(edit(journal)), options=["--uid", "990"])
         assert done.returncode == status and said in done.stdout + done.stderr, done
+
+
+def test_a_thousand_long_fields_of_anybody_hold_nothing_up(lines, journal, tmp_path):
+    """Whoever may write into the journal may write such an entry, and the verification is to come to its end."""
+    many = {**FORGED, "MESSAGE_ID": journal[0]["MESSAGE_ID"], "SCAEM_REASON": ["x" * 31_000] * 1_000}
+    began = time.monotonic()
+    done = verify(tmp_path, whole(lines), as_export([*journal, many]), options=["--uid", "990"])
+    assert done.returncode == 0 and "5 is foreign" in done.stdout, done
+    assert time.monotonic() - began < 10, "each value again with all before it took 17 s"
 
 
 def test_whose_records_a_journal_holds_is_not_guessed(journal, tmp_path):

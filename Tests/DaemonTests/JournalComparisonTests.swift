@@ -11,9 +11,9 @@ struct JournalComparisonTests {
     private static let database = String(repeating: "a", count: 32)
     private static let hour: Int64 = 3_600_000
 
-    private static func record(_ sequence: Int64) throws -> AuditRecord {
+    private static func record(_ sequence: Int64, ahead milliseconds: Int64 = 0) throws -> AuditRecord {
         AuditRecord(
-            sequence: sequence, time: Instant(milliseconds: 1_748_000_000_000 + sequence), event: .unregistered,
+            sequence: sequence, time: Instant(milliseconds: 1_748_000_000_000 + sequence + milliseconds), event: .unregistered,
             registrationID: RegistrationID(high: 1, low: 2), application: try #require(ApplicationName("alice")),
             project: nil, principal: .recorded("alice"), uid: 1_000, gid: 1_000, process: PeerProcess(pid: 42),
             fingerprint: nil, ended: [], lapsed: [], shortened: [],
@@ -37,6 +37,16 @@ struct JournalComparisonTests {
         comparison.finish(firstKept: 1, now: Instant(milliseconds: records[1].time.milliseconds + Self.hour + late))
         #expect(comparison.problems.count == problems)
         #expect(comparison.problems.allSatisfy { $0.sequence == 2 && "\($0)".contains("has not reached the journal") })
+    }
+
+    /// A record of a clock that was a year ahead hides none of those that came after it.
+    @Test func whatATimeOfTheFutureIsInFrontOfFails() throws {
+        let records = try [Self.record(1), Self.record(2, ahead: 8_760 * Self.hour), Self.record(3)]
+        var comparison = JournalComparison(uid: Self.uid, database: Self.database)
+        comparison.take(try Self.inJournal(records[0]))
+        for record in records { comparison.compare(.record(record), knownThrough: 1) }
+        comparison.finish(firstKept: 1, now: Instant(milliseconds: records[2].time.milliseconds + 2 * Self.hour))
+        #expect(comparison.problems.map(\.sequence) == [3])
     }
 
     /// An export says nothing of the hour at which it is looked at.

@@ -131,6 +131,25 @@ import TokenModel
         #expect(!test.isActive(revoked.token), "it was revoked, and the audit that was at hand says so")
     }
 
+    /// The journal may have let go of it since, and what is sent again would stand behind what came after it.
+    @Test func whatTheJournalHadIsNotSentAgainAfterARestore() throws {
+        let test = try TestLedger()
+        try test.run(.register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
+        let backup = test.directory.path + "/backup.db"
+        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        for _ in 0..<4 { try test.run(rotate("a")) }
+        test.ledger.noteJournal(JournalStatus(state: .ok, sent: 4, confirmed: 4, synced: 4))
+        try test.reopen()
+        #expect(try test.ledger.journalPosition().confirmed == 4)
+        test.ledger.close()
+        _ = try Restore(
+            DatabaseFile(path: backup), stateDirectory: test.directory.path, since: nil, acceptingMissing: false
+        ).run(now: test.clock.wall())
+        try test.reopen()
+        let position = try test.ledger.journalPosition()
+        #expect(position.sent == 4 && position.confirmed == 4)
+    }
+
     @Test(arguments: ["revoke it", "rotate without a grace", "rotate with a grace", "unregister"])
     func aPreviousTokenThatEndedInAWrongYearIsNotRevivedByARestore(_ how: String) throws {
         let test = try TestLedger()

@@ -94,6 +94,21 @@ import TokenModel
         #expect(try test.ledger.recordBounds() == (1, 10))
     }
 
+    /// One change while the clock was wrong does not make those old that came before it.
+    @Test func whatIsYoungStaysBesideWhatAWrongClockMadeOld() throws {
+        let test = try TestLedger(configuration: Self.configuration())
+        test.clock.advance(seconds: 1_000)
+        try fill(test, 2)
+        test.clock.setWallBack(seconds: 31_536_000)
+        try rotate(test)
+        test.clock.setWallBack(seconds: -31_536_000)
+        try rotate(test)
+        note(test, synced: 10)
+        test.clock.advance(seconds: 46)
+        for _ in 0..<2 { try test.run(.revoke(application: app("nobody"), project: project("p"))) }
+        #expect(try test.ledger.recordBounds().oldest == 1)
+    }
+
     @Test func overTheCapTheOldestGoAndAMarkNamesThem() throws {
         let test = try TestLedger(configuration: Self.configuration(rowsMax: 6))
         try fill(test, 20)

@@ -88,13 +88,24 @@ extension AuditFields {
         return fields
     }
 
-    /// Whether an entry says of a record what the daemon says: these fields are read by people and filters and are no part of
-    /// the chain, so they are compared with what they were made from. They are a format, like the chain: never changed.
+    /// Whether an entry says of a record what the daemon says, to the letter: people and filters read its fields, and not all
+    /// are part of the chain, which moreover says the same of a number written otherwise. They are a format: never changed.
     static func isTold(_ record: AuditRecord, by fields: [String: String]) -> Bool {
-        fields["MESSAGE"] == sentence(record) && fields["MESSAGE_ID"] == messageID(record.event)
-            && fields["PRIORITY"] == priority(record.event) && fields["SCAEM_OUTCOME"] == "success"
-            && namesItsTokens(record, fields)
+        var told = Self.fields(record, database: fields[databaseField] ?? "").reduce(into: [:]) {
+            $0[$1.name] = $1.value
+        }
+        // journald's own word stands beside it, and a file need not have it.
+        told["SYSLOG_IDENTIFIER"] = nil
+        if fields[databaseField] == nil { told[databaseField] = nil }
+        return told.allSatisfy { fields[$0.key] == $0.value }
+            && optionalFields.allSatisfy { told[$0] != nil || fields[$0] == nil } && namesItsTokens(record, fields)
     }
+
+    /// Those that not every record has.
+    private static let optionalFields = [
+        "SCAEM_PROJECT_CODE", "SCAEM_TOKEN_FINGERPRINT", "SCAEM_ENDED_FINGERPRINTS", "SCAEM_LAPSED_FINGERPRINTS",
+        "SCAEM_SHORTENED", "SCAEM_PEER_UNIT", "SCAEM_PEER_INVOCATION_ID", "SCAEM_PEER_COMM",
+    ]
 
     /// Whether a match for any of its tokens finds it: for those that its own entry names, not the ones before it.
     private static func namesItsTokens(_ record: AuditRecord, _ fields: [String: String]) -> Bool {

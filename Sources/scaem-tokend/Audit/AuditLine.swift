@@ -73,6 +73,9 @@ enum AuditLine {
     /// - Returns: nil for what holds no part of the chain, as alarms.
     /// - Throws: where it is none, or one of its fields is not what it should be.
     static func read(_ line: Data) throws -> AuditEntry? {
+        // What has a key twice says one thing to this program, and another to the next.
+        let reader = JSONReader()
+        guard line.withUnsafeBytes({ reader.read($0) }) == .document else { throw CommandFailure("no JSON object") }
         let fields = try JSONDecoder().decode(Fields.self, from: line)
         guard let time = Instant(text: Array(fields.time.utf8)) else { throw CommandFailure("no time") }
         if let first = fields.first, let last = fields.last {
@@ -116,14 +119,18 @@ enum AuditLine {
                 else { return nil }
                 return ShortenedToken(fingerprint: fingerprint, expiration: end)
             }
-            guard ended.count == self.ended?.count ?? 0, lapsed.count == self.lapsed?.count ?? 0,
+            let project = project_code.flatMap { ProjectCode(bytes: $0) }
+            let made = self.fingerprint.flatMap { Fingerprint(text: $0) }
+            // Malformed is not absent.
+            guard (project == nil) == (project_code == nil), (made == nil) == (self.fingerprint == nil),
+                ended.count == self.ended?.count ?? 0, lapsed.count == self.lapsed?.count ?? 0,
                 shortened.count == self.shortened?.count ?? 0
             else { return nil }
             return AuditRecord(
                 sequence: sequence, time: time, event: event, registrationID: id, application: application,
-                project: project_code.flatMap { ProjectCode(bytes: $0) }, principal: .recorded(principal), uid: uid,
+                project: project, principal: .recorded(principal), uid: uid,
                 gid: gid, process: PeerProcess(pid: pid, unit: unit, invocationID: invocation_id, comm: comm),
-                fingerprint: fingerprint.flatMap { Fingerprint(text: $0) }, ended: ended, lapsed: lapsed,
+                fingerprint: made, ended: ended, lapsed: lapsed,
                 shortened: shortened, chain: chain)
         }
     }

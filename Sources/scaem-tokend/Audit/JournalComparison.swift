@@ -26,7 +26,7 @@ struct JournalComparison {
     private var first: Int64 = .max
     private var last: Int64 = 0
     private var foreign = 0
-    /// The first that lies behind the journal's end.
+    /// The oldest by its time of those that lie behind the journal's end.
     private var unsent: AuditRecord?
     private var matched = 0
     private var matchedOverCuts = 0
@@ -99,7 +99,7 @@ struct JournalComparison {
                 }
             } else if record.sequence >= first, record.sequence <= max(last, confirmed) {
                 problem(record.sequence, "record \(record.sequence) is missing in the journal")
-            } else if record.sequence > max(last, confirmed), unsent == nil {
+            } else if record.sequence > max(last, confirmed), unsent.map({ record.time < $0.time }) ?? true {
                 unsent = record
             }
         }

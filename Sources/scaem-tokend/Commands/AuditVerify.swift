@@ -49,11 +49,16 @@ extension AuditCommand {
 
         private func verifyThisMachine(_ report: inout VerificationReport) throws {
             let file = try DatabaseFile(stateDirectory: try options.databaseDirectory())
+            let position = try file.reading { try file.journalPosition() }
             guard Journal.isPresent else {
+                if let confirmed = position?.confirmed, confirmed > 0 {
+                    throw CommandFailure(
+                        "no journald runs here, and the journal held records up to \(confirmed): verify where it does, or "
+                            + "exports of both")
+                }
                 report.notes.append("there is no journal here: the chain alone was verified")
                 return try followDatabase(file, nil, knownThrough: 0, &report)
             }
-            let position = try file.reading { try file.journalPosition() }
             var comparison = JournalComparison(uid: position?.uid, database: position?.database)
             let matches = AuditFields.messageIDs.map { "MESSAGE_ID=\($0)" }
             guard let reader = reader(matching: matches), let any = self.reader(matching: []), any.first() else {
