@@ -60,6 +60,16 @@ static inline int linux_peer_groups(int fd, gid_t *groups, unsigned *count) {
 /// open(2) with a mode; Swift imports no variadic function.
 static inline int linux_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
 
+/// getsockname(2) of a Unix socket: the bytes of its path, which are put into `path`; 0 where it has none.
+static inline size_t linux_socket_path(int fd, char path[108]) {
+    struct sockaddr_un address;
+    socklen_t length = sizeof address;
+    memset(&address, 0, sizeof address);
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 || address.sun_family != AF_UNIX) return 0;
+    memcpy(path, address.sun_path, sizeof address.sun_path);
+    return strnlen(path, sizeof address.sun_path);
+}
+
 /// accept(2): a connection that is not blocking and closed on exec, or -1 with errno.
 int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 static inline int linux_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }

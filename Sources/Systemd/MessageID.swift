@@ -37,6 +37,7 @@ public enum MessageID: String, CaseIterable, Sendable {
     case credentialRefused = "c7ff3439e18b43c1898a10c7a6a0a1e1"
     case refusalsUnread = "577fb15145b242c6a951c02f8f9ce165"
     case noCredentialSocket = "3f06d43dd5d4443c882ca44c6ae4bc46"
+    case socketElsewhere = "5ee6d6d7372e49ed96594f8067691fde"
     case databaseOlder = "f7b2349d70d24ca7b8cc3849a6003a93"
     case journalTakes = "7bcc9d9d9bf34efab80a29ccc0259368"
     case journalAway = "838bdc02c0474f9b83c2262a64d9cb2d"

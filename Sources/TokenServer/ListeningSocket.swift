@@ -20,6 +20,14 @@ public final class ListeningSocket: @unchecked Sendable {
     /// unix(7): sun_path holds 108 bytes with its NUL.
     public static let longestPathBytes = 107
 
+    /// Where it was bound; nil for one without a path.
+    public var boundPath: String? {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: Self.longestPathBytes + 1) { room in
+            let count = linux_socket_path(descriptor, room.baseAddress)
+            return count > 0 ? String(decoding: UnsafeRawBufferPointer(room)[..<count], as: UTF8.self) : nil
+        }
+    }
+
     /// Takes over a socket that systemd listens on.
     public init(passed descriptor: CInt) {
         self.descriptor = descriptor

@@ -50,6 +50,7 @@ struct Sockets: Sendable {
                 .map { ListeningSocket(passed: $0.descriptor) }
             credentials = passed.listening.filter { $0.name == Self.credentialName }
                 .map { ListeningSocket(passed: $0.descriptor) }
+            reportOtherPaths(settings, logger)
             if credentials.isEmpty, !settings.configuration.credentials.isEmpty {
                 logger.report(
                     .warning, .noCredentialSocket,
@@ -63,6 +64,19 @@ struct Sockets: Sendable {
         } catch {
             for socket in callers { socket.remove() }
             throw error
+        }
+    }
+
+    /// Where the socket is, the socket unit says; what is said of it elsewhere is where others look.
+    private func reportOtherPaths(_ settings: DaemonSettings, _ logger: Logger) {
+        let bound = callers.compactMap(\.boundPath)
+        let said = Set([settings.paths.socket, settings.configuration.server.socket].compactMap(\.self))
+        guard let place = bound.first else { return }
+        for path in said.subtracting(bound).sorted() {
+            logger.report(
+                .warning, .socketElsewhere,
+                "the socket unit's socket is elsewhere than --socket or server.socket says, where reload looks for it",
+                ["socket": "\(place)", "said": "\(path)"])
         }
     }
 

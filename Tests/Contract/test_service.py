@@ -155,6 +155,16 @@ def test_units_without_a_credential_socket_are_warned_of(passed):
     assert "no socket with FileDescriptorName=credential was passed" in passed.output()
 
 
+def test_a_socket_that_is_elsewhere_than_is_said_is_told(passed, tmp_path):
+    passed.start()
+    passed.stop()
+    assert "elsewhere" not in passed.output()
+    passed.configure(f'[server]\nsocket = "{tmp_path}/other.sock"\n')
+    passed.start()
+    (line,) = [line for line in passed.output().splitlines() if "elsewhere" in line]
+    assert f"{tmp_path}/other.sock" in line and str(passed.socket) in line and "warning" in line, line
+
+
 def status_of(pid):
     lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
     return dict(line.split(":\t", 1) for line in lines)

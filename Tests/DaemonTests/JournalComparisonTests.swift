@@ -13,7 +13,8 @@ struct JournalComparisonTests {
 
     private static func record(_ sequence: Int64, ahead milliseconds: Int64 = 0) throws -> AuditRecord {
         AuditRecord(
-            sequence: sequence, time: Instant(milliseconds: 1_748_000_000_000 + sequence + milliseconds), event: .unregistered,
+            sequence: sequence, time: Instant(milliseconds: 1_748_000_000_000 + sequence + milliseconds),
+            event: .unregistered,
             registrationID: RegistrationID(high: 1, low: 2), application: try #require(ApplicationName("alice")),
             project: nil, principal: .recorded("alice"), uid: 1_000, gid: 1_000, process: PeerProcess(pid: 42),
             fingerprint: nil, ended: [], lapsed: [], shortened: [],

@@ -50,7 +50,9 @@ struct AccountTests {
         let names = NameService(directory: ScriptedDirectory())
         // Before: a busy machine may come back to this only when what was heard is old.
         let asked = MonotonicClock.milliseconds
-        let identity = await withCheckedContinuation { said in names.look(up: uid, for: uid) { said.resume(returning: $0) } }
+        let identity = await withCheckedContinuation { said in
+            names.look(up: uid, for: uid) { said.resume(returning: $0) }
+        }
         #expect(identity?.userName == "tester")
         #expect((names.known(uid, now: asked) != nil) == isRemembered)
     }

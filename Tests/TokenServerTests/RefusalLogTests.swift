@@ -66,7 +66,8 @@ import TokenRPC
         for uid in [1_000, 61_200] as [UInt32] { log.note("permission_denied", Self.stranger(uid)) }
         #expect(bench.count == Int(RefusalLog.burst) + 2, "others have theirs, systemd's dynamic users among them")
         let held = log.takeHeldBack()
-        #expect(held.map(\.uid) == [nil] && held.map(\.count) == [2_000 - RefusalLog.burst], "and nobody is named for it")
+        #expect(
+            held.map(\.uid) == [nil] && held.map(\.count) == [2_000 - RefusalLog.burst], "and nobody is named for it")
     }
 
     @Test func manyUsersShareWhatIsLeft() {
