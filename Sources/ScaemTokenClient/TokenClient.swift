@@ -14,9 +14,9 @@ public final class TokenClient {
     /// How long things may take.
     public struct Options: Sendable {
         /// How long what is safe to ask again is asked again. 0: never.
-        public var patienceMilliseconds: Int64
+        public let patienceMilliseconds: Int64
         /// How long an answer may take. A mutation waits for the daemon's disk, which may stall for seconds.
-        public var answerMilliseconds: Int64
+        public let answerMilliseconds: Int64
 
         /// Five seconds of patience, a minute for an answer, unless said otherwise.
         public init(patienceMilliseconds: Int64 = 5_000, answerMilliseconds: Int64 = 60_000) {

@@ -6,7 +6,7 @@ public final class Caller: Sendable {
     public let principal: Principal
     public let uid: UInt32
     public let gid: UInt32
-    /// Whose share of what is scarce it takes: its uid's, or one of all uids that are recycled or delegated.
+    /// Whose share of what is scarce it takes: its uid's, or that of many uids without a name.
     public let account: UInt32
     public let process: PeerProcess
     /// Root, a member of `scaem-admin`, or the user whose own daemon this is; as of connect.

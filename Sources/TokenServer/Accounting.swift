@@ -1,8 +1,7 @@
 import Synchronization
 import TokenModel
 
-/// What each uid has of what is scarce; those that are recycled or delegated have it together, as one account
-/// (`PeerCredentials.account`). Charged once, where it is created, and released in one place: a connection is charged at
+/// What each account has of what is scarce: a uid's, or that of many uids without a name (`PeerCredentials.account`). Charged once, where it is created, and released in one place: a connection is charged at
 /// accept and released when its descriptor is closed.
 ///
 /// A connection is admitted while

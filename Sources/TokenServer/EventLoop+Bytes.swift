@@ -63,23 +63,27 @@ extension EventLoop {
     }
 
     private func name(_ connection: Connection, _ identity: Identity) {
-        let uid = connection.credentials.uid
-        // A name vouches for it.
-        if identity.userName != nil, connection.account != uid {
-            let isPrivileged =
-                connection.credentials.isOwner(ownUID: services.settings.ownUID)
-                || connection.credentials.isMember(of: identity.administrators)
-            guard
-                services.accounting.moveConnection(from: connection.account, to: uid, isPrivileged: isPrivileged)
-            else { return refuse(connection) }
-            leaveTurn(connection)
-            connection.account = uid
-            enterTurn(connection)
-        }
+        let credentials = connection.credentials
+        let isPrivileged =
+            credentials.isOwner(ownUID: services.settings.ownUID) || credentials.isMember(of: identity.administrators)
+        // A name vouches for a uid.
+        let account = identity.userName != nil ? credentials.uid : credentials.account
+        guard move(connection, to: account, isPrivileged: isPrivileged) else { return refuse(connection) }
         connection.naming = .known(
             connection.credentials.caller(
                 identity, process: connection.process, account: connection.account,
                 ownUID: services.settings.ownUID))
+    }
+
+    /// - Returns: false where that account has no room for it.
+    private func move(_ connection: Connection, to account: UInt32, isPrivileged: Bool) -> Bool {
+        guard connection.account != account else { return true }
+        guard services.accounting.moveConnection(from: connection.account, to: account, isPrivileged: isPrivileged)
+        else { return false }
+        leaveTurn(connection)
+        connection.account = account
+        enterTurn(connection)
+        return true
     }
 
     /// Its user has too many: as where a connection is accepted, one line with id null, then the close.
@@ -117,6 +121,16 @@ extension EventLoop {
         }
         connection.naming = .failed
         connection.deadline = nil
+        if Principal.isRecycled(uid: connection.credentials.uid) {
+            // Asked for later, the number may be another's, and the connection can have been handed on: it has to be a new one.
+            failure(connection, Self.nullID, MethodFailure.callerUnknown)
+            connection.isClosing = true
+        } else if connection.account == PeerCredentials.unnamedAccount,
+            !move(connection, to: connection.credentials.account, isPrivileged: false)
+        {
+            // Without a name it has no more room than those that never have one.
+            refuse(connection)
+        }
         advanceStored(connection)
         settle(connection)
     }
@@ -265,9 +279,8 @@ extension Connection {
         if case .looking = naming { true } else { false }
     }
 
-    /// NSS failed before, and now there is something to ask it for again. Not of a number that may be another's by now: who
-    /// connected stays who it was, so it has to connect anew.
+    /// NSS failed before, and now there is something to ask it for again.
     var askAgain: Bool {
-        if case .failed = naming { !Principal.isRecycled(uid: credentials.uid) } else { false }
+        if case .failed = naming { true } else { false }
     }
 }

@@ -76,7 +76,7 @@ final class Listener {
             credentials.isOwner(ownUID: ownUID) || credentials.isMember(of: names.lastHeardAdministrators)
         // Whose name is remembered does not need the room of those who have none.
         let isNamed = names.known(credentials.uid, now: MonotonicClock.milliseconds)?.userName != nil
-        let account = isNamed ? credentials.uid : credentials.account
+        let account = isNamed ? credentials.uid : credentials.firstAccount
         guard accounting.admitConnection(uid: account, isPrivileged: isPrivileged) else {
             return refuse(connection, credentials)
         }

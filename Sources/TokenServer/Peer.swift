@@ -38,7 +38,7 @@ struct PeerCredentials: Sendable {
         self.groups = groups
     }
 
-    /// Whom the connection is charged to until it has a name: its uid. A user may have tens of thousands of uids that are
+    /// Whom the connection is charged to without a name: its uid. A user may have tens of thousands of uids that are
     /// delegated (subuid(5)), so those are one account together; so are those that systemd gives its services, apart from the
     /// others, for no user can take one of them.
     var account: UInt32 {
@@ -46,12 +46,20 @@ struct PeerCredentials: Sendable {
         return Principal.isRecycled(uid: uid) ? Self.recycledAccount : Self.delegatedAccount
     }
 
+    /// Whom it is charged to until NSS has answered. Users of a directory have uids that look delegated: whoever holds all the
+    /// room of those must not keep them from being asked for.
+    var firstAccount: UInt32 { account == Self.delegatedAccount ? Self.unnamedAccount : account }
+
     /// No user has these uids: chown(2) takes them for "none", of 32 bits and of 16.
     static let delegatedAccount = UInt32.max
     static let recycledAccount: UInt32 = 65_535
+    /// Nor does one have this, in practice; it would share a room that is empty but for moments.
+    static let unnamedAccount = UInt32.max - 1
 
     /// Whether an account is of several users, so that none of them is to be named for it.
-    static func isShared(_ account: UInt32) -> Bool { account == delegatedAccount || account == recycledAccount }
+    static func isShared(_ account: UInt32) -> Bool {
+        [delegatedAccount, recycledAccount, unnamedAccount].contains(account)
+    }
 
     func isMember(of group: gid_t?) -> Bool {
         guard let group else { return false }

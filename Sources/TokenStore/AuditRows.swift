@@ -38,13 +38,14 @@ struct AuditRows {
         return found
     }
 
-    /// Whether one up to a number is of this time or later: the clock may have been wrong for a while.
-    func holdsAny(through sequence: Int64, from milliseconds: Int64) throws -> Bool {
+    /// Whether one up to a number is of a time in this range: the clock may have been wrong for a while.
+    func holdsAny(through sequence: Int64, of milliseconds: ClosedRange<Int64>) throws -> Bool {
         var holds = false
         let query = try RawStatement(
-            "SELECT 1 FROM audit WHERE sequence <= ? AND time >= ? LIMIT 1", on: connection)
+            "SELECT 1 FROM audit WHERE sequence <= ? AND time BETWEEN ? AND ? LIMIT 1", on: connection)
         query.bind(1, sequence)
-        query.bind(2, milliseconds)
+        query.bind(2, milliseconds.lowerBound)
+        query.bind(3, milliseconds.upperBound)
         try query.forEachRow { _ in holds = true }
         return holds
     }

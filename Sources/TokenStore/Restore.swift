@@ -57,6 +57,7 @@ public final class Restore {
             throw StoreError(.damaged, "The backup is damaged and nothing was changed: \(found.problems[0]).")
         }
         let head = try backup.auditHead()
+        try recoverReplaced()
         let old = readReplaced(after: head)
         let missing = try findMissing(old)
         let last = max(old.lastSequence, missing == nil ? since.last : since.highestNamed, missing?.upperBound ?? 0) + 1
@@ -85,6 +86,17 @@ public final class Restore {
         var entries: [AuditEntry]?
         /// How far the journal had them.
         var confirmed: Int64 = 0
+    }
+
+    /// A sync of the old database had failed: what another program holds to be in it is not believed, or its last changes would
+    /// be missing.
+    private func recoverReplaced() throws {
+        guard try directory.holds(StateDirectory.lostLogName) else { return }
+        do {
+            try TokenDatabase.recover(in: directory)
+        } catch let error as StoreError where error.code != .locked {
+            // As much as can be read of it counts.
+        }
     }
 
     /// A database that cannot be read tells nothing, and what it lacks has to come from elsewhere.
@@ -245,20 +257,22 @@ public final class Restore {
         preconditionFailure("a folder holds fewer names than there are numbers")
     }
 
-    /// What stands in the log alone must not be lost, whatever comes next. A database that is too damaged for that keeps its log.
-    /// - Throws: where anything else stands in the way; nothing is changed then.
+    /// What stands in the log alone must not be lost, whatever comes next. A database that cannot be read keeps its log.
+    /// - Throws: where it can be read and not be written; nothing is changed then.
     private func foldLog(_ path: String) throws {
         var connection: OpaquePointer?
         defer { sqlite3_close_v2(connection) }
-        var result = sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil)
+        let opened = sqlite3_open_v2(path, &connection, SQLITE_OPEN_READWRITE, nil)
         // A log that it can read nothing of, a close would remove: who looks at it by other means may find more.
         var keepsLog: Int32 = 1
         sqlite3_file_control(connection, "main", SQLITE_FCNTL_PERSIST_WAL, &keepsLog)
-        if result == SQLITE_OK {
-            result = sqlite3_exec(connection, "SELECT count(*) FROM sqlite_schema", nil, nil, nil)
-        }
-        if result == SQLITE_OK {
+        var result =
+            opened == SQLITE_OK
+            ? sqlite3_exec(connection, "SELECT count(*) FROM sqlite_schema", nil, nil, nil) : opened
+        let isReadable = result == SQLITE_OK
+        if isReadable {
             result = sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+            if result != SQLITE_OK { result = sqlite3_extended_errcode(connection) }
         }
         switch result & 0xFF {
         case SQLITE_OK, SQLITE_CORRUPT, SQLITE_NOTADB: return
@@ -266,7 +280,12 @@ public final class Restore {
             throw StoreError(
                 .locked,
                 "Another program reads the database tokens.db, so that its log cannot be folded; end that program.")
-        default: throw StoreError.sqlite(result, systemErrno: sqlite3_system_errno(connection))
+        default:
+            guard isReadable, !Self.failedReads.contains(result) else { return }
+            throw StoreError.sqlite(result, systemErrno: sqlite3_system_errno(connection))
         }
     }
+
+    /// SQLITE_IOERR_READ and SQLITE_IOERR_SHORT_READ, macros that Swift cannot read.
+    private static let failedReads = [SQLITE_IOERR | 1 << 8, SQLITE_IOERR | 2 << 8]
 }

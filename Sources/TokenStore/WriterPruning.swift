@@ -84,7 +84,8 @@ extension Writer {
             guard let end = try rows.last(before: next) else { return }
             let isInTime =
                 try end.sequence <= journal?.synced ?? 0 && end.time < oldEnough
-                && !rows.holdsAny(through: end.sequence, from: oldEnough)
+                && !rows.holdsAny(
+                    through: end.sequence, of: oldEnough...max(oldEnough, clock.wall().milliseconds))
             guard isInTime || isOverCap(from: found) else { return }
             gone = try rows.remove(
                 found.sequence...end.sequence, chain: end.chain, at: clock.wall(),

@@ -66,7 +66,7 @@ struct Session {
     /// What was given to this command and `command` takes too, as it may be typed again: without its --output a token
     /// would be shown, without its --socket another daemon asked.
     func givenOptions(of command: CommandSpec, but replaced: Option? = nil) -> String {
-        let taken = Option.common + command.forms.flatMap(\.options)
+        let taken = [.socket] + command.forms.flatMap(\.options)
         return invocation.options.filter { taken.contains($0.option) && $0.option != replaced }
             .map { " --\($0.option.name) \(ShellWord.quoted($0.value))" }.joined()
     }

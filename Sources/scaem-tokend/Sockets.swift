@@ -72,12 +72,19 @@ struct Sockets: Sendable {
         let bound = callers.compactMap(\.boundPath)
         let said = Set([settings.paths.socket, settings.configuration.server.socket].compactMap(\.self))
         guard let place = bound.first else { return }
-        for path in said.subtracting(bound).sorted() {
+        for path in said.subtracting(bound).sorted() where !bound.contains(where: { Self.isSame($0, path) }) {
             logger.report(
                 .warning, .socketElsewhere,
-                "the socket unit's socket is elsewhere than --socket or server.socket says, where reload looks for it",
+                "the socket unit's socket is elsewhere than the configuration or its default says, where reload looks for it",
                 ["socket": "\(place)", "said": "\(path)"])
         }
+    }
+
+    /// By another way to it, as through /var/run.
+    private static func isSame(_ one: String, _ other: String) -> Bool {
+        var (first, second) = (stat(), stat())
+        return stat(one, &first) == 0 && stat(other, &second) == 0 && first.st_dev == second.st_dev
+            && first.st_ino == second.st_ino
     }
 
     /// Ends all; files that were made here are removed.

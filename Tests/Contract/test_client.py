@@ -463,18 +463,21 @@ def test_root_that_may_not_act_for_owners_loses_no_token(run, folder):
 
 
 def test_a_folder_from_which_nothing_goes_costs_no_token(run):
-    """Append-only: a file can be made there, and neither renamed nor removed. On the project's disk, for a tmpfs has no such folder."""
-    with tempfile.TemporaryDirectory(dir=ROOT / ".build", prefix="scaemtest-") as name:
-        folder = pathlib.Path(name)
-        if subprocess.run(["chattr", "+a", folder]).returncode != 0:
-            return  # an overlay has no such folders
-        try:
-            with FakeDaemon() as daemon:
-                done = run("rotate", "P", "--output", folder / "t", daemon=daemon)
-                assert done.returncode == 73 and daemon.connections == 0, done
-        finally:
-            subprocess.run(["chattr", "-a", folder], check=True)
-        assert os.listdir(folder) == []
+    """Append-only: a file can be made there, and neither renamed nor removed."""
+    for place in (ROOT / ".build", "/var/tmp", "/dev/shm"):
+        with tempfile.TemporaryDirectory(dir=place, prefix="scaemtest-") as name:
+            folder = pathlib.Path(name)
+            if subprocess.run(["chattr", "+a", folder]).returncode != 0:
+                continue  # an overlay has no such folders
+            try:
+                with FakeDaemon() as daemon:
+                    done = run("rotate", "P", "--output", folder / "t", daemon=daemon)
+                    assert done.returncode == 73 and daemon.connections == 0, done
+            finally:
+                subprocess.run(["chattr", "-a", folder], check=True)
+            assert os.listdir(folder) == []
+            return
+    pytest.fail("no file system here knows append-only folders")
 
 
 def test_a_folder_to_write_into_and_not_to_read(run, folder):

@@ -18,7 +18,7 @@ DEPENDS = {"libc6", "libgcc-s1", "libsqlite3-0", "libssl3", "libstdc++6", "libsy
 def test_it_depends_on_what_it_needs_and_nothing_else():
     named = re.sub(r" \([^)]*\)", "", field(packages().later, "Depends")).split(", ")
     assert sorted(named) == sorted(DEPENDS)
-    assert field(packages().later, "Recommends") == "libnss-systemd"
+    assert field(packages().later, "Recommends") == "libnss-systemd, jq"
 
 
 def test_lintian_has_looked_at_it_and_what_it_may_find_has_its_reason():

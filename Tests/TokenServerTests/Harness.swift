@@ -119,13 +119,18 @@ final class ScriptedDirectory: UserDirectory {
     /// While it is held, look-ups wait.
     let gate = Mutex<Void>(())
     let name: String?
+    /// Whom it knows nothing of.
+    let nameless: Range<UInt32>?
 
-    init(name: String? = "tester") { self.name = name }
+    init(name: String? = "tester", nameless: Range<UInt32>? = nil) {
+        self.name = name
+        self.nameless = nameless
+    }
 
     func userName(_ uid: UInt32) throws(LookupFailure) -> String? {
         gate.withLock { _ in }
         if failing.withLock({ $0 }) { throw LookupFailure(errno: EIO) }
-        return name
+        return nameless?.contains(uid) == true ? nil : name
     }
 
     func groupID(_ name: String) throws(LookupFailure) -> UInt32? { nil }

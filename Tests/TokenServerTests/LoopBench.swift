@@ -29,7 +29,7 @@ struct LoopBench {
         try #require(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0, &ends) == 0)
         let id = UInt64(loop.connections.count + 1)
         let credentials = PeerCredentials(pid: getpid(), uid: uid, gid: uid, groups: [])
-        let account = credentials.account
+        let account = credentials.firstAccount
         #expect(loop.services.accounting.admitConnection(uid: account, isPrivileged: true))
         loop.inbox.put(.adopt(descriptor: ends[0], credentials: credentials, account: account, id: id))
         turn { loop.connections[id] != nil }

@@ -94,6 +94,19 @@ import TokenModel
         #expect(try test.ledger.recordBounds() == (1, 10))
     }
 
+    /// Nor does one of a year that is still to come keep those that came before it.
+    @Test func whatIsOldGoesBesideWhatAWrongClockMadeYoung() throws {
+        let test = try TestLedger(configuration: Self.configuration())
+        try fill(test, 1)
+        test.clock.setWallBack(seconds: -31_536_000)
+        try rotate(test)
+        test.clock.setWallBack(seconds: 31_536_000)
+        for _ in 0..<4 { try rotate(test) }
+        note(test, synced: 10)
+        try maintain(test)
+        #expect(try test.ledger.recordBounds() == (7, 7))
+    }
+
     /// One change while the clock was wrong does not make those old that came before it.
     @Test func whatIsYoungStaysBesideWhatAWrongClockMadeOld() throws {
         let test = try TestLedger(configuration: Self.configuration())

@@ -51,13 +51,12 @@ extension AuditCommand {
             let file = try DatabaseFile(stateDirectory: try options.databaseDirectory())
             let position = try file.reading { try file.journalPosition() }
             guard Journal.isPresent else {
-                if let confirmed = position?.confirmed, confirmed > 0 {
-                    throw CommandFailure(
-                        "no journald runs here, and the journal held records up to \(confirmed): verify where it does, or "
-                            + "exports of both")
-                }
                 report.notes.append("there is no journal here: the chain alone was verified")
-                return try followDatabase(file, nil, knownThrough: 0, &report)
+                try followDatabase(file, nil, knownThrough: 0, &report)
+                if let confirmed = position?.confirmed, confirmed > 0 {
+                    report.add("the journal has held records up to \(confirmed), and none can be read here")
+                }
+                return
             }
             var comparison = JournalComparison(uid: position?.uid, database: position?.database)
             let matches = AuditFields.messageIDs.map { "MESSAGE_ID=\($0)" }
@@ -203,6 +202,8 @@ private struct VerificationReport {
         take(verifier)
         take(comparison)
     }
+
+    mutating func add(_ problem: String) { problems.append(problem) }
 
     private mutating func take(_ verifier: ChainVerifier) {
         rows += verifier.rows

@@ -14,7 +14,7 @@ struct CheckConfig: ParsableCommand {
 
     func run() throws {
         let (named, uid) = (file ?? options.config, geteuid())
-        if named == nil, uid == 0 { Self.becomeDaemonUser() }
+        let became = named == nil && uid == 0 ? Self.becomeDaemonUser() : nil
         do {
             let configuration = try Configuration.load(named: named)
             // A file alone needs no place for a socket.
@@ -27,16 +27,20 @@ struct CheckConfig: ParsableCommand {
             let found = configuration == nil ? "not there; the defaults hold" : "OK"
             print("\(named ?? Configuration.standardFile): \(found)")
         } catch {
+            if let became {
+                FileHandle.standardError.write(Data("scaem-tokend: as the service's user \(became):\n".utf8))
+            }
             throw ExitCode.report(error)
         }
     }
 
     /// What root may read the service may not: the system's file is opened as by the service, where its user is there.
-    private static func becomeDaemonUser() {
+    /// - Returns: that user, where it was done.
+    private static func becomeDaemonUser() -> String? {
         let name = "scaem-tokend"
-        guard let user = getpwnam(name)?.pointee else { return }
+        guard let user = getpwnam(name)?.pointee else { return nil }
         // Where root itself may not change users, in some container, it is checked as root.
-        guard setgid(user.pw_gid) == 0, initgroups(name, user.pw_gid) == 0 else { return }
-        _ = setuid(user.pw_uid)
+        guard setgid(user.pw_gid) == 0, initgroups(name, user.pw_gid) == 0, setuid(user.pw_uid) == 0 else { return nil }
+        return name
     }
 }

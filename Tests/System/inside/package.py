@@ -64,7 +64,7 @@ def check_an_installation_gives_a_running_service():
     assert "scaem-token " + version_of(EARLIER) == run("scaem-token", "--version").strip()
     assert version_of(EARLIER) == run("scaem-tokend", "--version").strip()
     assert_users_and_groups()
-    assert not CONFIGURATION.parent.exists()
+    assert list(CONFIGURATION.parent.iterdir()) == [], "there is none to begin with, and a place for it"
 
 
 def check_what_is_installed_is_found():
