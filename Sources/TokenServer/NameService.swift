@@ -118,11 +118,13 @@ final class NameService: Sendable {
             return worker.submit(for: account) { [self] in answer(ask(uid)) }
         }
         // A burst of connects of one user asks once.
-        let isFirst = waiting.withLock { waiting in
-            defer { waiting[uid, default: []].append(answer) }
-            return waiting[uid] == nil
+        let before = waiting.withLock { waiting in
+            let before = waiting[uid]?.count ?? 0
+            if before < Bounds.waitingForName { waiting[uid, default: []].append(answer) }
+            return before
         }
-        guard isFirst else { return }
+        guard before < Bounds.waitingForName else { return answer(nil) }
+        guard before == 0 else { return }
         worker.submit(for: account) { [self] in
             let identity = ask(uid)
             for answer in waiting.withLock({ $0.removeValue(forKey: uid) ?? [] }) { answer(identity) }

@@ -82,6 +82,9 @@ enum Bounds {
     static let nameLifetimeMilliseconds: Int64 = 5_000
     /// Look-ups at once: as many uids may wait for a directory service that is stuck before it holds up the others.
     static let nameThreads = 4
+    /// Connections of one uid that wait for its name, those that have closed meanwhile among them: a user who comes again and
+    /// again while NSS does not answer is told at once from there on.
+    static let waitingForName = 4_096
     /// How long a caller waits for its name; then its requests are busy until NSS has answered.
     static let lookupMilliseconds: Int64 = 5_000
     /// Uids whose names are remembered at once.

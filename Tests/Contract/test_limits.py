@@ -32,6 +32,7 @@ ROWS = {
     "bytes of events": ("TokenServer/ServerSettings.swift", "watcherBacklogBytes", 1),
     "audit rows": ("TokenStore/StoreConfiguration.swift", "auditRowsMax", 1),
     "units that wait": ("TokenServer/ServerSettings.swift", "pendingCredentials", 1),
+    "callers of a user who wait": ("TokenServer/ServerSettings.swift", "waitingForName", 1),
     "tokens that ended": ("TokenStore/EndedTokens.swift", "tokensMax", 1),
     "tokens alive of an application and project": ("TokenModel/Limits.swift", "maxPrevious", None),
 }

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import Testing
 import TokenModel
@@ -73,6 +74,26 @@ struct AccountTests {
         #expect(first.isClosed == !isAskedAgain)
         let (second, _) = try bench.connect(uid: uid)
         #expect(second.caller?.principal.text == "tester")
+    }
+
+    /// Whoever comes again and again while NSS hangs is not remembered for each time.
+    @Test func whoWaitsForANameIsBounded() {
+        let directory = ScriptedDirectory()
+        let names = NameService(directory: directory)
+        let answers = Mutex((named: 0, refused: 0))
+        directory.gate.withLock { _ in
+            for _ in 0..<Bounds.waitingForName + 10 {
+                names.look(up: 1_000, for: 1_000) { identity in
+                    answers.withLock { if identity == nil { $0.refused += 1 } else { $0.named += 1 } }
+                }
+            }
+            #expect(answers.withLock { $0.refused } == 10)
+        }
+        let end = MonotonicClock.milliseconds + 20_000
+        while answers.withLock({ $0.named }) < Bounds.waitingForName, MonotonicClock.milliseconds < end {
+            usleep(1_000)
+        }
+        #expect(answers.withLock { $0.named } == Bounds.waitingForName)
     }
 
     /// Such a number may be another's a moment after its process has ended.
