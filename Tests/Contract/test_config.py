@@ -307,7 +307,8 @@ def test_a_file_is_checked_by_a_user_who_could_run_no_daemon():
     """As in a build, without a session: the file is good or not, whatever place a socket would have."""
     alice, folder = people.person(people.ALICE), public_folder()
     path = write(folder, "[tokens]\nper_owner = 5\n")
-    command = ["setpriv", f"--reuid={alice.uid}", f"--regid={alice.gid}", "--clear-groups", "env", "-i"]
+    command = ["setpriv", f"--reuid={alice.uid}", f"--regid={alice.gid}", "--clear-groups", "env"]
+    command += [f"--unset={name}" for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "RUNTIME_DIRECTORY")]
     command += [public_binary("scaem-tokend"), "check-config", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), done
