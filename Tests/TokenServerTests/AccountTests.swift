@@ -91,7 +91,7 @@ struct AccountTests {
         }
         let end = MonotonicClock.milliseconds + 20_000
         while answers.withLock({ $0.named }) < Bounds.waitingForName, MonotonicClock.milliseconds < end {
-            usleep(1_000)
+            sched_yield()
         }
         #expect(answers.withLock { $0.named } == Bounds.waitingForName)
     }
