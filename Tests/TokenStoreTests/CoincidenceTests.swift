@@ -20,6 +20,21 @@ import TokenModel
         return found
     }
 
+    private func backUp(_ test: TestLedger) throws -> String {
+        let backup = test.directory.path + "/backup.db"
+        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        return backup
+    }
+
+    /// Puts it in the place of the database that is there, whose audit is all that is known of what came since.
+    private func restore(_ backup: String, over test: TestLedger) throws {
+        test.ledger.close()
+        _ = try Restore(
+            DatabaseFile(path: backup), stateDirectory: test.directory.path, since: nil, acceptingMissing: false
+        ).run(now: test.clock.wall())
+        try test.reopen()
+    }
+
     private func sleepMilliseconds(_ milliseconds: UInt32) { usleep(milliseconds * 1_000) }
 
     /// The checkpoint beside the writer could not sync the database, and before the writer has heard of that, its own commit
@@ -117,17 +132,12 @@ import TokenModel
         let test = try TestLedger()
         let revoked = try test.credentials(
             .register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
-        let backup = test.directory.path + "/backup.db"
-        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        let backup = try backUp(test)
         test.clock.setWallBack(seconds: -31_536_000)
         try test.run(.revoke(application: app("a"), project: project("p")))
         test.clock.setWallBack(seconds: 31_536_000)
         #expect(!test.isActive(revoked.token))
-        test.ledger.close()
-        _ = try Restore(
-            DatabaseFile(path: backup), stateDirectory: test.directory.path, since: nil, acceptingMissing: false
-        ).run(now: test.clock.wall())
-        try test.reopen()
+        try restore(backup, over: test)
         #expect(!test.isActive(revoked.token), "it was revoked, and the audit that was at hand says so")
     }
 
@@ -135,17 +145,12 @@ import TokenModel
     @Test func whatTheJournalHadIsNotSentAgainAfterARestore() throws {
         let test = try TestLedger()
         try test.run(.register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
-        let backup = test.directory.path + "/backup.db"
-        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        let backup = try backUp(test)
         for _ in 0..<4 { try test.run(rotate("a")) }
         test.ledger.noteJournal(JournalStatus(state: .ok, sent: 4, confirmed: 4, synced: 4))
         try test.reopen()
         #expect(try test.ledger.journalPosition().confirmed == 4)
-        test.ledger.close()
-        _ = try Restore(
-            DatabaseFile(path: backup), stateDirectory: test.directory.path, since: nil, acceptingMissing: false
-        ).run(now: test.clock.wall())
-        try test.reopen()
+        try restore(backup, over: test)
         let position = try test.ledger.journalPosition()
         #expect(position.sent == 4 && position.confirmed == 4)
     }
@@ -155,8 +160,7 @@ import TokenModel
         let test = try TestLedger()
         let old = try test.credentials(
             .register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
-        let backup = test.directory.path + "/backup.db"
-        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        let backup = try backUp(test)
         try test.run(rotate("a", grace: 3_600))
         #expect(test.isActive(old.token))
         test.clock.setWallBack(seconds: -31_536_000)
@@ -167,11 +171,7 @@ import TokenModel
         }
         test.clock.setWallBack(seconds: 31_536_000)
         #expect(!test.isActive(old.token))
-        test.ledger.close()
-        _ = try Restore(
-            DatabaseFile(path: backup), stateDirectory: test.directory.path, since: nil, acceptingMissing: false
-        ).run(now: test.clock.wall())
-        try test.reopen()
+        try restore(backup, over: test)
         #expect(!test.isActive(old.token), "it had lost its place, and the audit that was at hand says so")
     }
 
@@ -191,8 +191,7 @@ import TokenModel
     @Test func aDamagedAuditInTheOldDatabaseDoesNotKeepABackupOut() throws {
         let test = try TestLedger()
         try test.run(.register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
-        let backup = test.directory.path + "/backup.db"
-        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        let backup = try backUp(test)
         for _ in 0..<3 { try test.run(rotate("a")) }
         test.ledger.close()
         try DatabaseQueue.beside(test.directory.path + "/tokens.db").write {
@@ -265,8 +264,7 @@ import TokenModel
     @Test func noSourceOfARestoreNamesNumbersThatTheIndexCannotHold() throws {
         let test = try TestLedger()
         try test.run(.register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
-        let backup = test.directory.path + "/backup.db"
-        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        let backup = try backUp(test)
         test.ledger.close()
         let file = try DatabaseFile(path: backup)
         var since = EndedSince(after: try file.auditHead())
@@ -406,8 +404,7 @@ import TokenModel
         let test = try TestLedger()
         let token = try test.credentials(
             .register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
-        let backup = test.directory.path + "/backup.db"
-        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        let backup = try backUp(test)
         try test.reopen()
         let path = test.directory.path + "/tokens.db"
         // Another program is reading, and the daemon is ended without emptying its log.
@@ -434,8 +431,7 @@ import TokenModel
     @Test func theLogOfTheReplacedDatabaseIsKeptOrNothingIsReplaced() throws {
         let test = try TestLedger()
         try test.run(.register(application: app("a"), project: project("p"), ttlSeconds: 6_000))
-        let backup = test.directory.path + "/backup.db"
-        _ = try Backup.write(stateDirectory: test.directory.path, to: backup, replacing: false)
+        let backup = try backUp(test)
         try test.reopen()
         let path = test.directory.path + "/tokens.db"
         var connection: OpaquePointer?
